@@ -1,0 +1,158 @@
+"""Stay with a job that was just submitted: its log, a live progress line, its end."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from beowulf.cli.output import duration, number, print_json, progress_words, say
+from beowulf.cli.submit import say_what_next
+from beowulf.cli.wait import exit_status_of
+from beowulf.runner.follow import LogReader, follow
+from beowulf.runner.record import JobRecord, Progress, read_progress, read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from beowulf.job.directory import JobDirectory
+
+PLAIN_EVERY_S = 5.0
+LIVE_EVERY_S = 0.25
+
+
+def attend(directory: JobDirectory, *, as_json: bool) -> int:
+    """Follow a job to its end, print how it ended, and return its own exit status.
+
+    With ``as_json``, standard output gets the one document and the log goes to
+    standard error. Ctrl-C leaves the job running.
+    """
+    record = read_record(directory)
+    say_what_next(record)
+    reader = LogReader(directory.log, _log_start(directory, record))
+    try:
+        _follow(directory, reader, to_stderr=as_json)
+    except KeyboardInterrupt:
+        say(f"\njob {record.id} goes on without you")
+        say_what_next(record)
+        raise
+    record = read_record(directory)
+    if as_json:
+        print_json(job=record.to_json())
+    else:
+        _say_end(record)
+    return exit_status_of(record)
+
+
+def _log_start(directory: JobDirectory, record: JobRecord) -> int:
+    """A resumed job's log is followed from its end, a new one's from its beginning."""
+    if record.attempt == 1:
+        return 0
+    with contextlib.suppress(OSError):
+        return directory.log.stat().st_size
+    return 0
+
+
+def _follow(directory: JobDirectory, reader: LogReader, *, to_stderr: bool) -> None:
+    def is_over() -> bool:
+        return read_record(directory).is_over
+
+    stream = (sys.stderr if to_stderr else sys.stdout).buffer
+
+    def write_raw(text: bytes) -> None:
+        stream.write(text)
+        stream.flush()
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        show = plain_progress(lambda: read_progress(directory))
+        follow(reader, write_raw, is_over, show)
+        return
+    with Live(console=console, refresh_per_second=8, transient=True) as live:
+
+        def write_above(text: bytes) -> None:
+            if sys.stdout.isatty() or to_stderr:
+                # What comes from a rank is shown, not interpreted.
+                console.out(text.decode(errors="replace"), end="", highlight=False)
+            else:
+                write_raw(text)
+
+        show = live_progress(live, lambda: read_progress(directory))
+        follow(reader, _whole_lines(write_above), is_over, show)
+
+
+def _whole_lines(write: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    """Pass on whole lines only: above a live line there is no room for a part of one."""
+    waiting = b""
+
+    def write_lines(text: bytes) -> None:
+        nonlocal waiting
+        whole, newline, waiting = (waiting + text).rpartition(b"\n")
+        if newline:
+            write(whole + newline)
+
+    return write_lines
+
+
+def live_progress(live: Live, read: Callable[[], Progress | None]) -> Callable[[], None]:
+    """Return a function that redraws the progress line, now and then."""
+    shown_at = 0.0
+    started = time.monotonic()
+
+    def show() -> None:
+        nonlocal shown_at
+        if time.monotonic() - shown_at < LIVE_EVERY_S:
+            return
+        shown_at = time.monotonic()
+        progress = read()
+        line = Table.grid(padding=(0, 1))
+        if progress is None:
+            line.add_row("starting", duration(shown_at - started))
+        else:
+            bar = ProgressBar(total=progress.total_steps, completed=progress.step, width=30)
+            line.add_row(bar, progress_words(vars(progress)))
+        live.update(line)
+
+    return show
+
+
+def plain_progress(read: Callable[[], Progress | None]) -> Callable[[], None]:
+    """Return a function that prints the progress as a line of its own, now and then."""
+    shown_at = time.monotonic()
+    shown_step = 0
+
+    def show() -> None:
+        nonlocal shown_at, shown_step
+        if time.monotonic() - shown_at < PLAIN_EVERY_S:
+            return
+        shown_at = time.monotonic()
+        progress = read()
+        if progress is not None and progress.step != shown_step:
+            shown_step = progress.step
+            say(progress_words(vars(progress)))
+
+    return show
+
+
+def _say_end(record: JobRecord) -> None:
+    """Print how a job ended and where everything is."""
+    colour = "green" if record.state == "COMPLETED" else "red"
+    head = click.style(record.state, fg=colour, bold=True)
+    say(f"\n{head} job {record.id} ({record.name}) after {duration(record.elapsed_s)}")
+    if record.reason:
+        say(f"  reason:    {record.reason}")
+    for name, value in (record.result or {}).items():
+        if record.state == "COMPLETED":
+            say(f"  {name + ':':<10} {number(value) if isinstance(value, float) else value}")
+    for picture in record.pictures:
+        say(f"  picture:   {picture}")
+    say(f"  directory: {record.directory}")
+    if record.state != "COMPLETED":
+        say(f"  go on:     beowulf submit --resume {record.id}")

@@ -1,0 +1,100 @@
+"""``beowulf``: the verbs, found late so that starting is fast, and errors in one line."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from beowulf import __version__
+from beowulf.errors import BeowulfError, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+INTERRUPTED = 130
+
+# Each verb lives in beowulf/cli/VERB.py; its line here spares --help from importing them all.
+VERBS = {
+    "submit": "Start a training job and follow it to its end.",
+    "jobs": "List your jobs.",
+    "status": "Say how a job is, and why.",
+    "logs": "Show what a job prints.",
+    "cancel": "End jobs and every process of theirs.",
+    "wait": "Wait for jobs to end and return their exit status.",
+    "completion": "Print the completion script of a shell.",
+}
+
+
+class Verbs(click.Group):
+    """The verbs, each imported when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs in the order in which people need them."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one verb."""
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"beowulf.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without importing them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="A first job:  beowulf submit train.py     Help on a verb:  beowulf submit --help",
+)
+@click.version_option(__version__, prog_name="beowulf")
+def cli() -> None:
+    """Train on every machine you have.
+
+    Splits each batch of a training job over ranks, on this machine or on a cluster,
+    and keeps everything about the job in one directory.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with its status."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status. Errors are one line on stderr."""
+    try:
+        status = cli.main(arguments, prog_name="beowulf", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
+    except click.ClickException as error:
+        return _complain(_one_line_of(error), 2)
+    except BeowulfError as error:
+        return _complain(str(error), error.exit_status)
+    except (click.Abort, KeyboardInterrupt):
+        return _complain("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has left: nobody to tell
+        return 1
+    return status if isinstance(status, int) else 0
+
+
+def _complain(message: str, status: int) -> int:
+    click.echo(f"beowulf: {message}", err=True)
+    return status
+
+
+def _one_line_of(error: click.ClickException) -> str:
+    """Return click's complaint in one line that ends with what to type."""
+    context: Any = getattr(error, "ctx", None)
+    path = context.command_path if context else "beowulf"
+    message = one_line(error.format_message().replace("\n", " ")).rstrip(".")
+    return f"{message}; see: {path} --help"

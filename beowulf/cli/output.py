@@ -1,0 +1,65 @@
+"""Print records for people and for scripts: data on stdout, words on stderr."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SCHEMA = 1
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document instead of words."
+)
+
+
+def print_json(**document: Any) -> None:
+    """Print one document of the command line's JSON contract."""
+    click.echo(json.dumps({"schema": SCHEMA, **document}))
+
+
+def say(text: str) -> None:
+    """Tell the person something that is not data."""
+    click.echo(text, err=True)
+
+
+def duration(seconds: float | None) -> str:
+    """Return a span of time as a person says it: ``42s``, ``3m 05s``, ``2h 10m``, ``5d 3h``."""
+    if seconds is None:
+        return "-"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d {whole % 86400 // 3600}h"
+
+
+def number(value: float | None) -> str:
+    """Return a number with as many digits as help."""
+    return "-" if value is None else f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
+
+
+def progress_words(progress: Mapping[str, Any]) -> str:
+    """Return a training's progress in one line: step, loss, speed, time left."""
+    step, total = progress["step"], progress["total_steps"]
+    words = [f"step {step}/{total}" if total else f"step {step}"]
+    if progress["loss"] is not None:
+        words.append(f"loss {number(progress['loss'])}")
+    if progress["samples_per_s"] is not None:
+        words.append(f"{number(progress['samples_per_s'])} samples/s")
+    if progress["time_left_s"]:
+        words.append(f"{duration(progress['time_left_s'])} left")
+    return "  ".join(words)
+
+
+STATE_COLOURS = {
+    "COMPLETED": "green", "FAILED": "red", "TIMEOUT": "red", "CANCELLED": "yellow",
+    "UNKNOWN": "magenta", "RUNNING": "cyan", "STARTING": "cyan", "RECOVERING": "cyan",
+}  # fmt: skip

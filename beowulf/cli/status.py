@@ -1,0 +1,91 @@
+"""``beowulf status``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from beowulf.cli.output import (
+    STATE_COLOURS,
+    duration,
+    json_option,
+    number,
+    print_json,
+    progress_words,
+    say,
+)
+from beowulf.cli.parameters import job_argument
+from beowulf.job.durable import read_tail
+from beowulf.runner.local import LocalBackend
+from beowulf.runner.record import JobRecord, read_record
+
+if TYPE_CHECKING:
+    from beowulf.job.directory import JobDirectory
+
+LOG_LINES = 15
+
+
+@click.command("status")
+@job_argument(required=False)
+@json_option
+def command(job_id: str | None, as_json: bool) -> None:
+    """Say how a job is, and why. Without ID: the newest job."""
+    backend = LocalBackend()
+    directory = backend.find(job_id) if job_id else backend.newest()
+    record = read_record(directory)
+    if as_json:
+        print_json(job=record.to_json())
+        return
+    for label, value in _lines(record):
+        click.echo(f"{label:<10} {value}")
+    if record.state == "FAILED":
+        _print_last_lines(directory)
+    for hint in hints(record):
+        say(hint)
+
+
+def _lines(record: JobRecord) -> list[tuple[str, str]]:
+    state = click.style(record.state, fg=STATE_COLOURS.get(record.state))
+    lines = [("job", f"{record.id}  {record.name}"), ("state", state)]
+    if record.reason:
+        lines.append(("reason", record.reason))
+    if record.exit_code is not None:
+        lines.append(("exit code", str(record.exit_code)))
+    if record.ranks:
+        attempt = f"  (attempt {record.attempt})" if record.attempt > 1 else ""
+        lines.append(("ranks", f"{record.ranks}{attempt}"))
+    if record.elapsed_s is not None:
+        lines.append(("elapsed", duration(record.elapsed_s)))
+    if record.progress:
+        words = progress_words(vars(record.progress) | _final(record))
+        lines.append(("progress", words))
+    for name, value in (record.result or {}).items():
+        if record.state == "COMPLETED":
+            shown = number(value) if isinstance(value, float) else str(value)
+            lines.append(("result", f"{name} = {shown}"))
+    lines += [("picture", picture) for picture in record.pictures]
+    lines.append(("directory", record.directory))
+    return lines
+
+
+def _final(record: JobRecord) -> dict[str, None]:
+    """No time is left for a job that is over."""
+    return {"time_left_s": None} if record.is_over else {}
+
+
+def _print_last_lines(directory: JobDirectory) -> None:
+    lines = read_tail(directory.log, 16_384).decode(errors="replace").splitlines()
+    if lines:
+        say(f"\nlast lines of {directory.log}:")
+        for line in lines[-LOG_LINES:]:
+            click.echo(f"  {line}")
+
+
+def hints(record: JobRecord) -> list[str]:
+    """Return the commands that a person is likely to want next."""
+    if record.state == "COMPLETED":
+        return []
+    if record.is_over:
+        return [f"\ngo on from its newest checkpoint: beowulf submit --resume {record.id}"]
+    return [f"\nfollow: beowulf logs -f {record.id}    end: beowulf cancel {record.id}"]

@@ -1,0 +1,168 @@
+"""``beowulf submit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from beowulf.cli.output import json_option, print_json, say
+from beowulf.errors import InvalidInput
+from beowulf.runner import fields
+from beowulf.runner.local import LocalBackend
+from beowulf.runner.record import JobRecord, read_record
+from beowulf.runner.spec import JobSpec, read_spec, spec_from
+
+if TYPE_CHECKING:
+    from beowulf.job.directory import JobDirectory
+
+RESOURCE_FLAGS = (
+    "ranks", "nodes", "ranks_per_node", "threads_per_rank", "memory_per_rank_mb", "time_limit",
+)  # fmt: skip
+
+
+@click.command(
+    "submit",
+    epilog="Words after -- go to the script as they are:  beowulf submit train.py -- --epochs 20",
+)
+@click.argument("script", required=False, type=click.Path())
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.option("-n", "--ranks", type=int, help="How many ranks to start.")
+@click.option("--nodes", help='How many nodes, as "3" or "2-4".')
+@click.option("--ranks-per-node", type=int, help="How many ranks on each node.")
+@click.option("--threads-per-rank", type=int, help="How many threads each rank may use.")
+@click.option("--memory-per-rank-mb", type=int, help="How much memory each rank needs.")
+@click.option("--time-limit", help='End the job after this long, as "2h" or "1h30m".')
+@click.option("--name", help="The job's name; the script's if left out.")
+@click.option("--env", "variables", multiple=True, metavar="KEY=VALUE", help="Set a variable.")
+@click.option(
+    "--exclude", multiple=True, metavar="PATTERN", help="Leave out files (.gitignore syntax)."
+)
+@click.option(
+    "-C",
+    "--directory",
+    type=click.Path(path_type=Path),
+    help="The work directory to copy; the script's own if left out.",
+)
+@click.option("--resume", metavar="ID", help="Go on with a job from its newest checkpoint.")
+@click.option("--detach", is_flag=True, help="Return at once instead of following the job.")
+@json_option
+def command(script: str | None, **flags: Any) -> int:
+    """Start a training job and follow it to its end.
+
+    SCRIPT is a Python script or a job file (.toml). Its directory is copied into the
+    job, so you can go on editing. Ctrl-C stops following, not the job.
+    """
+    backend = LocalBackend()
+    overrides = {name: flags[name] for name in RESOURCE_FLAGS}
+    if flags["resume"] is not None:
+        _refuse_with_resume(script, flags)
+        directory = backend.resume(flags["resume"], **overrides)
+    else:
+        spec, work_directory = _read_request(script, flags)
+        directory = backend.submit(spec.with_resources(**overrides), work_directory)
+    if flags["detach"]:
+        return _detach(directory, as_json=flags["as_json"])
+    from beowulf.cli.attached import attend  # noqa: PLC0415 - rich is slow to import
+
+    return attend(directory, as_json=flags["as_json"])
+
+
+def _read_request(script: str | None, flags: dict[str, Any]) -> tuple[JobSpec, Path]:
+    """Return the job that the command line describes and the directory it takes along."""
+    if script is None:
+        raise InvalidInput("SCRIPT", "is missing", "try: beowulf submit train.py")
+    path = Path(fields.text("SCRIPT", script))
+    _refuse_unreadable(path)
+    if path.suffix == ".toml":
+        spec, work_directory = read_spec(path), flags["directory"] or path.resolve().parent
+    else:
+        work_directory = (flags["directory"] or path.parent).resolve()
+        spec = spec_from({"command": ["python", _script_inside(path, work_directory)]},
+                         default_name=fields.name_from(path.stem))  # fmt: skip
+    if not work_directory.is_dir():
+        raise InvalidInput("--directory", f"{work_directory} is no directory", "check the path")
+    return _apply_flags(spec, flags), work_directory
+
+
+def _refuse_unreadable(path: Path) -> None:
+    try:
+        if path.is_dir():
+            raise InvalidInput(
+                "SCRIPT",
+                f"{str(path)!r} is a directory",
+                "name a Python script or a job file in it",
+            )
+        path.open("rb").close()
+    except OSError as error:
+        raise InvalidInput(
+            "SCRIPT",
+            f"cannot read {str(path)!r} ({error.strerror})",
+            "check the path and its permissions",
+        ) from None
+
+
+def _script_inside(script: Path, work_directory: Path) -> str:
+    """Return the script's path below the work directory, as the ranks will see it."""
+    absolute = script.parent.resolve() / script.name
+    if not absolute.is_relative_to(work_directory):
+        raise InvalidInput(
+            "--directory", f"{work_directory} does not hold {script}", "name one that does"
+        )
+    inside = str(absolute.relative_to(work_directory))
+    return f"./{inside}" if inside.startswith("-") else inside
+
+
+def _apply_flags(spec: JobSpec, flags: dict[str, Any]) -> JobSpec:
+    """Return the job with the flags put over the file, all of it checked again."""
+    from dataclasses import replace  # noqa: PLC0415
+
+    arguments = tuple(fields.text("ARGS", word) for word in flags["arguments"])
+    files = replace(spec.files, exclude=(*spec.files.exclude, *flags["exclude"]))
+    return replace(
+        spec,
+        name=fields.name("--name", flags["name"]) if flags["name"] is not None else spec.name,
+        command=(*spec.command, *arguments),
+        files=files,
+        environment=spec.environment | _variables(flags["variables"]),
+    )
+
+
+def _variables(settings: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise InvalidInput("--env", f"{setting!r} has no value", "write KEY=VALUE")
+        pairs[name] = value
+    return fields.environment("--env", pairs)
+
+
+def _refuse_with_resume(script: str | None, flags: dict[str, Any]) -> None:
+    """A resumed job keeps its code and command: refuse what would change them."""
+    extra = ("name", "variables", "exclude", "directory", "arguments")
+    given = ["SCRIPT"] if script is not None else []
+    given += [name for name in extra if flags[name]]
+    if given:
+        raise InvalidInput(
+            "--resume", f"a resumed job keeps its {given[0]}", "leave it out, or submit a new job"
+        )
+
+
+def _detach(directory: JobDirectory, *, as_json: bool) -> int:
+    record = read_record(directory)
+    if as_json:
+        print_json(job=record.to_json())
+    else:
+        click.echo(record.id)
+        say_what_next(record)
+    return 0
+
+
+def say_what_next(record: JobRecord) -> None:
+    """Print the commands with which to come back to a job."""
+    say(f"job {record.id} ({record.name}) in {record.directory}")
+    say(f"  follow: beowulf logs -f {record.id}")
+    say(f"  look:   beowulf status {record.id}")
+    say(f"  end:    beowulf cancel {record.id}")

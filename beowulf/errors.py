@@ -1,0 +1,61 @@
+"""Every error that beowulf raises on purpose, in one tree.
+
+::
+
+    BeowulfError            1   something failed; the message says what to do
+    ├── InvalidInput        2   a flag, file or field is wrong; nothing was started
+    ├── JobNotFound         4   no such job
+    ├── LaunchError       125   beowulf itself failed once the job was accepted
+    └── TrainingError       1   inside a rank: the training library refuses to go on
+        ├── WorldSizeError      MPI started another number of ranks than promised
+        └── CheckpointError     no checkpoint can be read, or it belongs to another run
+
+The number is the exit status that the command line turns the error into.
+"""
+
+
+class BeowulfError(Exception):
+    """A failure with a message for a person: what, why, and the next command to type."""
+
+    exit_status = 1
+
+
+class InvalidInput(BeowulfError):
+    """A flag, a file or a field cannot be used; nothing was started."""
+
+    exit_status = 2
+
+    def __init__(self, field: str, problem: str, remedy: str) -> None:
+        self.field = field
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(f"{one_line(field)}: {one_line(problem)}; {one_line(remedy)}")
+
+
+class JobNotFound(BeowulfError):
+    """No job has this ID."""
+
+    exit_status = 4
+
+
+class LaunchError(BeowulfError):
+    """The job was accepted but beowulf could not start or watch it."""
+
+    exit_status = 125
+
+
+class TrainingError(BeowulfError):
+    """The training library refuses to go on."""
+
+
+class WorldSizeError(TrainingError):
+    """MPI started another number of ranks than the job was promised."""
+
+
+class CheckpointError(TrainingError):
+    """No checkpoint can be read, or it belongs to another run."""
+
+
+def one_line(text: str) -> str:
+    """Return ``text`` with control characters spelled out, so that it stays on one line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,110 @@
+"""The job directory: one class owns every file name in it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+DIRECTORY_VARIABLE = "BEOWULF_JOB_DIR"
+
+
+@dataclass(frozen=True)
+class JobDirectory:
+    """The files of one job, on a laptop and on a cluster alike."""
+
+    path: Path
+
+    @classmethod
+    def of_this_rank(cls) -> JobDirectory | None:
+        """Return the directory of the job that this process is a rank of, or None."""
+        name = os.environ.get(DIRECTORY_VARIABLE)
+        return cls(Path(name)) if name else None
+
+    @property
+    def job_id(self) -> str:
+        """The job's ID is its directory's name."""
+        return self.path.name
+
+    @property
+    def spec(self) -> Path:
+        """The job file with every default resolved, for people and for the next submit."""
+        return self.path / "job.toml"
+
+    @property
+    def arguments(self) -> Path:
+        """The command's argument vector, byte for byte, each word ended by a NUL."""
+        return self.path / "argv"
+
+    @property
+    def code(self) -> Path:
+        """The snapshot of the work directory; ranks start here."""
+        return self.path / "code"
+
+    @property
+    def batch_script(self) -> Path:
+        """The script that starts the ranks."""
+        return self.path / "batch.sh"
+
+    @property
+    def log(self) -> Path:
+        """What the ranks print."""
+        return self.path / "output.log"
+
+    @property
+    def events(self) -> Path:
+        """The story of the job, one JSON object per line."""
+        return self.path / "events.jsonl"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object per training step, written by rank 0."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def heartbeats(self) -> Path:
+        """One file per rank, named by its number."""
+        return self.path / "heartbeat"
+
+    def heartbeat(self, rank: int) -> Path:
+        """Return the file in which ``rank`` says how it is."""
+        return self.heartbeats / str(rank)
+
+    @property
+    def checkpoints(self) -> Path:
+        """One directory per checkpoint."""
+        return self.path / "checkpoints"
+
+    @property
+    def result(self) -> Path:
+        """What the script reports at its end."""
+        return self.path / "result.json"
+
+    @property
+    def exit_code(self) -> Path:
+        """The job's exit status, written last: its presence means that the job has ended."""
+        return self.path / "exit_code"
+
+    @property
+    def done(self) -> Path:
+        """Written by the last rank to finish: the only proof of success."""
+        return self.path / "done"
+
+    @property
+    def cancel_request(self) -> Path:
+        """Created by ``beowulf cancel``; the supervisor looks for it."""
+        return self.path / "cancel"
+
+    @property
+    def lock(self) -> Path:
+        """Locked as long as somebody is responsible for the job."""
+        return self.path / "supervisor.lock"
+
+    @property
+    def supervisor_log(self) -> Path:
+        """What the supervisor itself prints: empty unless beowulf has a fault."""
+        return self.path / "supervisor.log"
+
+    def pictures(self) -> list[Path]:
+        """Return the pictures that the job drew, by name."""
+        return sorted(self.path.glob("*.png"))

@@ -1,0 +1,102 @@
+"""Write files that are whole or absent, and read files that may still be growing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def write_file(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Replace ``path`` by ``data`` in one step: a reader sees the old file or the new one.
+
+    The data goes to a temporary name in the same directory and is renamed. With
+    ``sync`` both the file and its directory reach the disk before this returns.
+
+    Raises:
+        OSError: The disk is full or the directory cannot be written; ``path`` is untouched.
+    """
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)  # noqa: PTH105 - the temporary name is a string
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)  # noqa: PTH108 - likewise
+        raise
+    if sync:
+        sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames inside ``path`` survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, value: object, *, sync: bool = True) -> None:
+    """Replace ``path`` by one line of JSON, whole or not at all."""
+    write_file(path, json.dumps(value).encode() + b"\n", sync=sync)
+
+
+def read_json(path: Path) -> Any:
+    """Return the JSON value in ``path``, or None where there is no such file or it is damaged."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def append_json_line(path: Path, value: object) -> None:
+    """Append one JSON line in a single write, so that two writers never mix their lines."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(descriptor, json.dumps(value).encode() + b"\n")
+    finally:
+        os.close(descriptor)
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the complete JSON lines of ``path``; a missing file has none.
+
+    A last line that is still being written is left out, and so is a damaged one.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return []
+    return list(parse_json_lines(data))
+
+
+def parse_json_lines(data: bytes) -> Iterator[dict[str, Any]]:
+    """Yield each complete line of ``data`` that holds a JSON object."""
+    for line in data.split(b"\n")[:-1]:
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            yield value
+
+
+def read_tail(path: Path, size: int) -> bytes:
+    """Return the last ``size`` bytes of a file; a missing file has none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+            return file.read()
+    except OSError:
+        return b""

@@ -1,0 +1,49 @@
+"""What each rank says of itself, in one small file per rank."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Literal
+
+from beowulf.job.durable import read_json, write_json
+
+if TYPE_CHECKING:
+    from beowulf.job.directory import JobDirectory
+
+RankState = Literal["running", "finished", "failed"]
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """How one rank is: ``time`` is in seconds since the epoch, ``pid`` that of the script."""
+
+    rank: int
+    attempt: int
+    state: RankState = "running"
+    step: int = 0
+    exit_code: int | None = None
+    error: str = ""
+    host: str = field(default_factory=platform.node)
+    pid: int = field(default_factory=os.getpid)
+    time: float = field(default_factory=time.time)
+
+    def write(self, directory: JobDirectory) -> None:
+        """Replace this rank's file. Not flushed to the disk: it is old in a second."""
+        write_json(directory.heartbeat(self.rank), asdict(self), sync=False)
+
+
+def read_heartbeat(directory: JobDirectory, rank: int) -> Heartbeat | None:
+    """Return what ``rank`` last said, or None if it has said nothing yet."""
+    value = read_json(directory.heartbeat(rank))
+    if not isinstance(value, dict) or set(value) != {f.name for f in fields(Heartbeat)}:
+        return None
+    return Heartbeat(**value)
+
+
+def read_heartbeats(directory: JobDirectory, ranks: int) -> list[Heartbeat]:
+    """Return what the ranks that have spoken last said, in rank order."""
+    found = (read_heartbeat(directory, rank) for rank in range(ranks))
+    return [heartbeat for heartbeat in found if heartbeat is not None]

@@ -1,0 +1,1 @@
+"""One rank of a job: the process that ``mpiexec`` starts, and the script inside it."""

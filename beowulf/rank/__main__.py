@@ -1,0 +1,107 @@
+"""What ``mpiexec`` starts once per rank: ``python -m beowulf.rank``.
+
+The process forks. The child becomes the job's script. The parent, which never
+touches MPI and so cannot be taken down by it, waits for the child, writes how it
+ended, and hands its exit status on to the launcher. Whatever kills the script
+(an exception, ``kill -9``, the kernel's memory killer), somebody is left to say so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import sys
+import time
+from typing import NoReturn
+
+from beowulf.errors import LaunchError, TrainingError
+from beowulf.job.directory import JobDirectory
+from beowulf.job.durable import write_json
+from beowulf.job.events import utc_now
+from beowulf.job.heartbeat import Heartbeat, RankState, read_heartbeat, read_heartbeats
+from beowulf.job.parent import end_with_parent
+from beowulf.rank.environment import Placement, framework_variables, read_placement
+from beowulf.rank.script import leave, run_command
+
+FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def main() -> NoReturn:
+    """Run one rank of the job named by BEOWULF_JOB_DIR."""
+    directory = JobDirectory.of_this_rank()
+    if directory is None:
+        sys.exit("beowulf: BEOWULF_JOB_DIR is not set; ranks are started by: beowulf submit")
+    try:
+        placement = read_placement(os.environ)
+    except TrainingError as error:
+        print(f"beowulf: {error}", file=sys.stderr)
+        os._exit(LaunchError.exit_status)
+    endpoints = os.environ["BEOWULF_ENDPOINTS"].split(",")
+    os.environ.update(framework_variables(placement, endpoints))
+    watcher = os.getpid()
+    child = os.fork()
+    if child == 0:
+        _become_script(directory, placement, watcher)
+    _watch(directory, placement, child)
+
+
+def _become_script(directory: JobDirectory, placement: Placement, watcher: int) -> NoReturn:
+    """Run the script in this process and end with its status."""
+    end_with_parent(watcher, signal.SIGKILL)
+    heartbeat = Heartbeat(rank=placement.rank, attempt=placement.attempt)
+    heartbeat.write(directory)
+    words = directory.arguments.read_bytes().split(b"\0")[:-1]
+    exit_code, error = run_command(placement.rank, words)
+    if exit_code != 0:
+        last = read_heartbeat(directory, placement.rank) or heartbeat
+        dataclasses.replace(last, error=error, time=time.time()).write(directory)
+        leave(exit_code)
+    sys.exit(0)  # the ordinary way out: exit handlers run, MPI is finalized
+
+
+def _watch(directory: JobDirectory, placement: Placement, child: int) -> NoReturn:
+    """Wait for the script, write how it ended, and end with its status."""
+    for number in FORWARDED_SIGNALS:
+        signal.signal(number, lambda received, _frame: os.kill(child, received))
+    _, status = os.waitpid(child, 0)
+    ended = os.waitstatus_to_exitcode(status)
+    exit_code = ended if ended >= 0 else 128 - ended
+    last = read_heartbeat(directory, placement.rank)
+    if last is None:
+        last = Heartbeat(rank=placement.rank, attempt=placement.attempt, pid=child)
+    error = f"killed by {_signal_name(-ended)}" if ended < 0 else last.error
+    state: RankState = "finished" if exit_code == 0 else "failed"
+    dataclasses.replace(
+        last, state=state, exit_code=exit_code, error=error, time=time.time()
+    ).write(directory)
+    if exit_code == 0:
+        _write_done_if_last(directory, placement)
+    os._exit(exit_code)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return f"signal {number} ({signal.Signals(number).name})"
+    except ValueError:
+        return f"signal {number}"
+
+
+def _write_done_if_last(directory: JobDirectory, placement: Placement) -> None:
+    """Write the job's done-marker if every rank has finished.
+
+    Each rank writes its own end before it reads the others', so the last one to do
+    so sees them all. Two ranks may both be last: they write the same thing.
+    """
+    finished = [
+        heartbeat.rank
+        for heartbeat in read_heartbeats(directory, placement.ranks)
+        if heartbeat.state == "finished" and heartbeat.attempt == placement.attempt
+    ]
+    if len(finished) == placement.ranks:
+        proof = {"time": utc_now(), "ranks": placement.ranks, "attempt": placement.attempt}
+        write_json(directory.done, proof)
+
+
+if __name__ == "__main__":
+    main()

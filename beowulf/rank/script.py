@@ -1,0 +1,91 @@
+"""Run the job's command as this rank: a Python script in this interpreter, or any program."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import runpy
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+COMMAND_NOT_FOUND = 127
+
+
+def run_command(rank: int, words: list[bytes]) -> tuple[int, str]:
+    """Run the job's command and return its exit status and, in one line, what went wrong.
+
+    A Python script runs in this process. Anything else replaces it, so that this
+    only returns when the program cannot be started.
+    """
+    words = _with_this_python(words)
+    if words[0] == os.fsencode(sys.executable) and words[1:] and not words[1].startswith(b"-"):
+        return _run_script(rank, [os.fsdecode(word) for word in words[1:]])
+    try:
+        os.execvpe(words[0], words, os.environb)  # noqa: S606 - no shell is what we want
+    except OSError as error:
+        name = os.fsdecode(words[0])
+        print(f"beowulf: rank {rank} cannot start {name!r}: {error.strerror}", file=sys.stderr)
+        return COMMAND_NOT_FOUND, f"cannot start {name!r}: {error.strerror}"
+
+
+def _with_this_python(words: list[bytes]) -> list[bytes]:
+    """Let ``python`` mean the interpreter that beowulf is installed in.
+
+    With ``-m`` and ``-c`` Python runs under mpi4py's runner: under plain Python an
+    uncaught exception on one rank leaves the others waiting for ever.
+    """
+    if words[0] not in (b"python", b"python3"):
+        return words
+    runner = [b"-m", b"mpi4py"] if words[1:2] in ([b"-m"], [b"-c"]) else []
+    return [os.fsencode(sys.executable), *runner, *words[1:]]
+
+
+def _run_script(rank: int, words: list[str]) -> tuple[int, str]:
+    """Run a Python script as ``python SCRIPT ARGUMENTS`` would, in this interpreter."""
+    script = Path(words[0])
+    sys.argv = list(words)
+    sys.path.insert(0, str(script.parent.absolute()))
+    try:
+        runpy.run_path(str(script), run_name="__main__")
+    except SystemExit as end:
+        return _status_of(end)
+    except BaseException as error:  # noqa: BLE001 - the script's failure, whatever it is
+        _print_traceback(rank, error)
+        return 1, traceback.format_exception_only(error)[-1].strip()
+    return 0, ""
+
+
+def _status_of(end: SystemExit) -> tuple[int, str]:
+    """Translate ``sys.exit(...)`` as the interpreter does."""
+    if end.code is None or end.code == 0:
+        return 0, ""
+    if isinstance(end.code, int):
+        return end.code & 0xFF, f"sys.exit({end.code})"
+    print(end.code, file=sys.stderr)
+    return 1, str(end.code)
+
+
+def _print_traceback(rank: int, error: BaseException) -> None:
+    """Print where the script failed, and on which rank, in one write."""
+    frames: TracebackType | None = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename != sys.argv[0]:
+        frames = frames.tb_next
+    lines = traceback.format_exception(type(error), error, frames or error.__traceback__)
+    sys.stderr.write(f"beowulf: rank {rank} failed:\n{''.join(lines)}")
+    sys.stderr.flush()
+
+
+def leave(exit_code: int) -> NoReturn:
+    """End this process at once with a failure.
+
+    Without MPI_Finalize, which would wait for ranks that wait for this one.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(exit_code)

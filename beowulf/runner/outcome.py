@@ -1,0 +1,92 @@
+"""Judge how a job ended, from what its ranks and its launcher left behind."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from beowulf.job.heartbeat import Heartbeat
+
+FinalState = Literal["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"]
+Stop = Literal["cancel", "time limit", "done"]
+
+CANCELLED_EXIT_CODE = 143  # 128 + SIGTERM, as a shell reports a terminated program
+TIMEOUT_EXIT_CODE = 124  # as timeout(1) does
+UNPROVEN_EXIT_CODE = 1
+
+# Open MPI 5 (PRRTE 3) on the rank that was lost with its watcher.
+LAUNCHER_NAMES_RANK = re.compile(
+    rb"process rank (\d+)\s+with PID \d+\s+on node (\S+)\s+exited\s+on\s+signal\s+(\d+)"
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended: its state, why in plain words, and its exit status."""
+
+    state: FinalState
+    reason: str
+    exit_code: int
+
+
+def judge(  # noqa: PLR0913 - each fact that counts, named at the call
+    *,
+    done: bool,
+    launcher_status: int,
+    stop: Stop | None,
+    ranks: int,
+    heartbeats: Sequence[Heartbeat],
+    log_tail: bytes,
+) -> Outcome:
+    """Say how a job ended.
+
+    Success is proven by the done-marker alone. The launcher's status is the last
+    thing asked: it has been seen to be 0 after ranks were lost.
+    """
+    if done:
+        return Outcome("COMPLETED", "", 0)
+    if stop == "cancel":
+        return Outcome("CANCELLED", "cancelled by its owner", CANCELLED_EXIT_CODE)
+    if stop == "time limit":
+        return Outcome("TIMEOUT", "ran longer than its time limit", TIMEOUT_EXIT_CODE)
+    failed = [heartbeat for heartbeat in heartbeats if heartbeat.state == "failed"]
+    if failed:
+        return _failure_of(min(failed, key=lambda heartbeat: heartbeat.time))
+    return _failure_without_witness(launcher_status, ranks, heartbeats, log_tail)
+
+
+def _failure_of(first: Heartbeat) -> Outcome:
+    """The rank that failed first is the cause; the others were ended because of it."""
+    where = f"rank {first.rank} on {first.host}"
+    exit_code = first.exit_code or UNPROVEN_EXIT_CODE
+    if first.error.startswith("killed by"):
+        return Outcome("FAILED", f"{where} was {first.error}", exit_code)
+    cause = first.error or f"exit status {exit_code}"
+    return Outcome("FAILED", f"{where} failed: {cause}", exit_code)
+
+
+def _failure_without_witness(
+    launcher_status: int, ranks: int, heartbeats: Sequence[Heartbeat], log_tail: bytes
+) -> Outcome:
+    named = LAUNCHER_NAMES_RANK.search(log_tail)
+    if named:
+        rank, host, number = named[1].decode(), named[2].decode(errors="replace"), int(named[3])
+        return Outcome(
+            "FAILED", f"rank {rank} on {host} was killed by signal {number}", 128 + number
+        )
+    finished = {heartbeat.rank for heartbeat in heartbeats if heartbeat.state == "finished"}
+    missing = [str(rank) for rank in range(ranks) if rank not in finished]
+    silent = f"rank{'s' if len(missing) > 1 else ''} {', '.join(missing[:8])}"
+    if launcher_status == 0:
+        reason = f"mpiexec returned 0, but {silent} never wrote that it finished"
+        return Outcome("FAILED", reason, UNPROVEN_EXIT_CODE)
+    status = launcher_status if launcher_status > 0 else 128 - launcher_status
+    if not heartbeats:
+        return Outcome(
+            "FAILED", f"mpiexec could not start the ranks (exit status {status})", status
+        )
+    return Outcome("FAILED", f"mpiexec ended with status {status} while {silent} ran", status)

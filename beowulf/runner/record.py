@@ -1,0 +1,182 @@
+"""What can be said of a job, read from its directory alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from beowulf.job.durable import parse_json_lines, read_json, read_tail
+from beowulf.job.events import read_events
+from beowulf.runner.lock import is_locked
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from beowulf.job.directory import JobDirectory
+
+State = Literal[
+    "QUEUED", "STARTING", "RUNNING", "RECOVERING",
+    "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "UNKNOWN",
+]  # fmt: skip
+FINAL_STATES = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"})
+LOST_SUPERVISOR = (
+    "its supervisor is gone (killed, or the machine was switched off); "
+    "go on with: beowulf submit --resume {job_id}"
+)
+TAIL_BYTES = 32_768
+SPEED_LINES = 32  # the median of so many steps is the speed shown
+PROGRESS_BY_EVENT: dict[str, State] = {
+    "submitted": "QUEUED",
+    "resubmitted": "QUEUED",
+    "started": "STARTING",
+    "running": "RUNNING",
+    "resumed": "RUNNING",
+}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The newest line of the metrics."""
+
+    step: int
+    total_steps: int | None
+    loss: float | None
+    samples_per_s: float | None
+    time_left_s: float | None
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """One job as its directory tells it. Times are ISO 8601 in UTC, or None."""
+
+    id: str
+    name: str
+    state: State
+    reason: str
+    directory: str
+    exit_code: int | None
+    ranks: int | None
+    attempt: int
+    submitted_at: str | None
+    started_at: str | None
+    ended_at: str | None
+    progress: Progress | None
+    result: dict[str, Any] | None
+    pictures: tuple[str, ...]
+
+    @property
+    def is_over(self) -> bool:
+        """Say whether nothing more will happen to this job by itself."""
+        return self.state in FINAL_STATES
+
+    @property
+    def elapsed_s(self) -> float | None:
+        """Seconds that the latest attempt has run, or ran."""
+        if self.started_at is None:
+            return None
+        start = datetime.fromisoformat(self.started_at)
+        end = datetime.fromisoformat(self.ended_at) if self.ended_at else datetime.now(UTC)
+        return max(0.0, (end - start).total_seconds())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as it stands in every listing's JSON."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        fields["progress"] = vars(self.progress) if self.progress else None
+        fields["pictures"] = list(self.pictures)
+        return {**fields, "elapsed_s": self.elapsed_s}
+
+
+def read_record(directory: JobDirectory) -> JobRecord:
+    """Read a job's record. It may be read at any moment of the job's life."""
+    responsible = is_locked(directory)  # before the files: a supervisor writes, then lets go
+    exit_code = read_exit_code(directory)
+    events = read_events(directory)
+    latest = _since_last_submission(events)
+    state, reason = _judge_state(directory, responsible, exit_code, latest)
+    submitted = events[0] if events else {}
+    started = _last(latest, "started")
+    ended = _last(latest, "ended")
+    return JobRecord(
+        id=directory.job_id,
+        name=str(submitted.get("name", "?")),
+        state=state,
+        reason=reason,
+        directory=str(directory.path),
+        exit_code=exit_code,
+        ranks=_last(latest, "submitted", "resubmitted").get("ranks"),
+        attempt=_last(latest, "submitted", "resubmitted").get("attempt", 1),
+        submitted_at=submitted.get("time"),
+        started_at=started.get("time"),
+        ended_at=ended.get("time"),
+        progress=read_progress(directory),
+        result=read_json(directory.result),
+        pictures=tuple(str(path) for path in directory.pictures()),
+    )
+
+
+def read_exit_code(directory: JobDirectory) -> int | None:
+    """Return the job's exit status, or None while it has none."""
+    try:
+        return int(directory.exit_code.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _judge_state(
+    directory: JobDirectory,
+    responsible: bool,  # noqa: FBT001 - one of the facts that are weighed
+    exit_code: int | None,
+    events: Sequence[dict[str, Any]],
+) -> tuple[State, str]:
+    """Weigh what the files say. The absence of news is never good news."""
+    ended = _last(events, "ended")
+    if ended:
+        return ended["state"], ended["reason"]
+    if exit_code is not None:
+        return ("COMPLETED", "") if directory.done.exists() else ("UNKNOWN", "its story is damaged")
+    if responsible:
+        newest = [e["event"] for e in events if e.get("event") in PROGRESS_BY_EVENT]
+        return (PROGRESS_BY_EVENT[newest[-1]] if newest else "UNKNOWN"), ""
+    if directory.done.exists():
+        return "COMPLETED", ""
+    if directory.cancel_request.exists():
+        return "CANCELLED", "cancelled by its owner"
+    return "FAILED", LOST_SUPERVISOR.format(job_id=directory.job_id)
+
+
+def _since_last_submission(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the events of the latest attempt."""
+    for index in range(len(events) - 1, -1, -1):
+        if events[index].get("event") in ("submitted", "resubmitted"):
+            return events[index:]
+    return events
+
+
+def _last(events: Sequence[dict[str, Any]], *names: str) -> dict[str, Any]:
+    """Return the last event with one of these names, or an empty one."""
+    return next((event for event in reversed(events) if event.get("event") in names), {})
+
+
+def read_progress(directory: JobDirectory) -> Progress | None:
+    """Return how far the job's training is, or None if it has not reported a step."""
+    return progress_of(
+        list(parse_json_lines(read_tail(directory.metrics, TAIL_BYTES)))[-SPEED_LINES:]
+    )
+
+
+def progress_of(lines: Sequence[dict[str, Any]]) -> Progress | None:
+    """Sum up the newest metrics: speed and time left from the median of the lines given."""
+    if not lines:
+        return None
+    newest = lines[-1]
+    durations = sorted(line["step_s"] for line in lines)
+    step_s = durations[len(durations) // 2]
+    total = newest.get("total_steps")
+    return Progress(
+        step=newest["step"],
+        total_steps=total,
+        loss=newest.get("loss"),
+        samples_per_s=newest["samples"] / step_s if step_s > 0 else None,
+        time_left_s=(total - newest["step"]) * step_s if total else None,
+    )

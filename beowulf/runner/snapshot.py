@@ -1,0 +1,192 @@
+"""Copy the work directory into the job, less what is ignored, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from beowulf.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pathspec import GitIgnoreSpec
+
+    from beowulf.runner.spec import Files
+
+IGNORE_FILES = (".gitignore", ".beowulfignore")
+ALWAYS_LEFT_OUT = (".git/", "__pycache__/", ".venv/")
+NAMED_IN_MESSAGE = 3
+MOST_FILES = 100_000
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing to copy: its path below the work directory and its size in bytes."""
+
+    path: Path
+    size: int
+    is_link: bool = False
+    is_directory: bool = False
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Ignore patterns, outermost first; the last pattern that matches decides."""
+
+    layers: tuple[tuple[Path, GitIgnoreSpec], ...] = field(default_factory=tuple)
+
+    def below(self, directory: Path) -> Rules:
+        """Return these rules with those that ``directory``'s own ignore files add."""
+        layers = list(self.layers)
+        for name in IGNORE_FILES:
+            file = directory / name
+            if file.is_file():
+                lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+                layers.append((directory, parse_patterns(lines)))
+        return Rules(tuple(layers))
+
+    def ignore(self, path: Path, *, is_directory: bool) -> bool:
+        """Say whether ``path`` stays behind."""
+        ignored = False
+        for base, patterns in self.layers:
+            name = path.relative_to(base).as_posix() + ("/" if is_directory else "")
+            verdict = patterns.check_file(name).include
+            if verdict is not None:
+                ignored = verdict
+        return ignored
+
+
+def parse_patterns(lines: list[str]) -> GitIgnoreSpec:
+    """Compile patterns in .gitignore syntax."""
+    from pathspec import GitIgnoreSpec  # noqa: PLC0415 - only a submit needs it
+
+    return GitIgnoreSpec.from_lines(lines)
+
+
+def take_snapshot(work_directory: Path, target: Path, files: Files) -> None:
+    """Copy ``work_directory`` to ``target``, which must not exist yet.
+
+    Left out: what .gitignore and .beowulfignore say (here, below, and above up to the
+    top of the git repository), ``files.exclude``, ``.git``, ``.venv``, byte-code, and
+    what is neither a file, a directory nor a link.
+
+    Raises:
+        InvalidInput: Something cannot be read, or the whole is over the size limit.
+        OSError: The target cannot be written.
+    """
+    entries = select(work_directory, files)
+    target.mkdir()
+    for entry in entries:
+        _copy(work_directory, entry, target)
+
+
+def select(work_directory: Path, files: Files) -> list[Entry]:
+    """Return what the snapshot takes along, parents before children.
+
+    Raises:
+        InvalidInput: Something cannot be read, or the whole is over the size limit.
+    """
+    root = work_directory.resolve()
+    always = parse_patterns(list(ALWAYS_LEFT_OUT))
+    rules = Rules(((root, always),))
+    for ancestor in _ancestors_in_repository(root):
+        rules = rules.below(ancestor)
+    entries: list[Entry] = []
+    for entry in _walk(root, root, rules, parse_patterns(list(files.exclude))):
+        entries.append(entry)
+        if len(entries) > MOST_FILES:
+            raise InvalidInput(
+                "work directory",
+                f"{root} holds more than {MOST_FILES} files",
+                "name what the job does not need in .beowulfignore, or submit from the "
+                "script's own directory",
+            )
+    _refuse_too_large(root, entries, files.size_limit_mb)
+    return entries
+
+
+def _ancestors_in_repository(root: Path) -> list[Path]:
+    """Return the directories above ``root`` up to the top of its git repository, outermost first.
+
+    ``root`` inside no repository has none.
+    """
+    for depth, ancestor in enumerate(root.parents):
+        if (ancestor / ".git").exists():
+            return list(reversed(root.parents[: depth + 1]))
+    return []
+
+
+def _walk(root: Path, directory: Path, rules: Rules, exclude: GitIgnoreSpec) -> Iterator[Entry]:
+    try:
+        rules = rules.below(directory)
+        children = sorted(os.scandir(directory), key=lambda child: child.name)
+    except OSError as error:
+        raise _unreadable(root, Path(error.filename or directory), error) from None
+    for child in children:
+        path = Path(child.path)
+        below = path.relative_to(root)
+        is_directory = child.is_dir(follow_symlinks=False)
+        name = below.as_posix() + ("/" if is_directory else "")
+        if exclude.match_file(name) or rules.ignore(path, is_directory=is_directory):
+            continue
+        status = child.stat(follow_symlinks=False)
+        if is_directory:
+            yield Entry(below, 0, is_directory=True)
+            yield from _walk(root, path, rules, exclude)
+        elif child.is_symlink():
+            yield Entry(below, 0, is_link=True)
+        elif stat.S_ISREG(status.st_mode):
+            yield Entry(below, status.st_size)
+
+
+def _refuse_too_large(root: Path, entries: list[Entry], limit_mb: int) -> None:
+    total = sum(entry.size for entry in entries)
+    if total <= limit_mb * 1_000_000:
+        return
+    largest = sorted(entries, key=lambda entry: entry.size, reverse=True)[:NAMED_IN_MESSAGE]
+    named = ", ".join(f"{entry.path} ({entry.size / 1e6:.0f} MB)" for entry in largest)
+    raise InvalidInput(
+        "work directory",
+        f"{root} holds {total / 1e6:.0f} MB, over the limit of {limit_mb} MB; largest: {named}",
+        "name what the job does not need in .beowulfignore, or raise files.size_limit_mb",
+    )
+
+
+def _copy(root: Path, entry: Entry, target: Path) -> None:
+    source = root / entry.path
+    copy = target / entry.path
+    if entry.is_directory:
+        copy.mkdir()
+    elif entry.is_link:
+        copy.symlink_to(_link_target(root.resolve(), source))
+    else:
+        try:
+            reader = source.open("rb")
+        except OSError as error:
+            raise _unreadable(root, source, error) from None
+        with reader, copy.open("wb") as writer:
+            shutil.copyfileobj(reader, writer, 1 << 20)
+        shutil.copystat(source, copy)
+
+
+def _link_target(root: Path, link: Path) -> Path:
+    """Return where a link should point: as written inside the snapshot, absolute outside it."""
+    pointed = link.parent.resolve() / link.readlink()
+    inside = Path(os.path.normpath(pointed)).is_relative_to(root)
+    if inside and not link.readlink().is_absolute():
+        return link.readlink()
+    return pointed
+
+
+def _unreadable(root: Path, path: Path, error: OSError) -> InvalidInput:
+    name = path.relative_to(root) if path.is_relative_to(root) and path != root else path
+    return InvalidInput(
+        "work directory",
+        f"cannot read {name} ({error.strerror})",
+        f"make it readable (chmod u+rX) or name it in {IGNORE_FILES[1]}",
+    )

@@ -1,0 +1,66 @@
+"""Which samples each step trains on: one permutation per epoch, drawn from one seed.
+
+A step's samples depend on the seed, the number of samples, the global batch and the
+step's number, and on nothing else: not on how many ranks there are, nor on their shares.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The order of all samples over all epochs. Steps and epochs are counted from 0."""
+
+    samples: int
+    global_batch: int
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many steps show every sample once; the last one may be smaller."""
+        return -(-self.samples // self.global_batch)
+
+    def epoch_of(self, step: int) -> int:
+        """Return the epoch that ``step`` belongs to."""
+        return step // self.steps_per_epoch
+
+    def permutation(self, epoch: int) -> NDArray[np.int64]:
+        """Return the order of the samples in one epoch, shape (samples,)."""
+        return np.random.default_rng([self.seed, epoch]).permutation(self.samples)
+
+    def bounds(self, step: int) -> tuple[int, int]:
+        """Return where in its epoch's permutation the global batch of ``step`` lies."""
+        start = step % self.steps_per_epoch * self.global_batch
+        return start, min(start + self.global_batch, self.samples)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One rank's part of one step. Iterate over it to get index arrays, one per micro-batch.
+
+    An empty share yields nothing: the loop's body does not run, and this rank takes
+    part in the step with gradients of zero.
+    """
+
+    step: int
+    epoch: int
+    samples: int
+    shares: tuple[int, ...]
+    indices: NDArray[np.int64] = field(repr=False)
+    micro_batch: int | None = None
+
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        """Yield the indices of this rank's samples, at most ``micro_batch`` at a time."""
+        most = self.micro_batch or max(1, len(self.indices))
+        for start in range(0, len(self.indices), most):
+            yield self.indices[start : start + most]

@@ -1,0 +1,44 @@
+"""Write one line per step without making the step wait for the disk."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from beowulf.job.durable import read_json_lines, write_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FLUSH_EVERY_S = 0.5
+
+
+class MetricsWriter:
+    """Append lines to ``metrics.jsonl``. Only rank 0 has one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lines: list[str] = []
+        self._flushed_at = 0.0
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Add a line; it reaches the file within half a second of training."""
+        self._lines.append(json.dumps(line))
+        if time.monotonic() - self._flushed_at > FLUSH_EVERY_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write out what is waiting."""
+        if self._lines:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write("\n".join(self._lines) + "\n")
+            self._lines.clear()
+        self._flushed_at = time.monotonic()
+
+    def forget_after(self, step: int) -> dict[str, Any]:
+        """Drop the lines after ``step``, which is done again, and return the last one kept."""
+        lines = read_json_lines(self.path)
+        kept = [line for line in lines if line.get("step", 0) <= step]
+        write_file(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        return kept[-1] if kept else {}

@@ -1,0 +1,298 @@
+"""A training run: what a script opens, takes batches from, averages with and saves to."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import numpy as np
+from mpi4py import MPI
+
+from beowulf.errors import CheckpointError, TrainingError
+from beowulf.job.durable import write_json
+from beowulf.job.events import record_event
+from beowulf.job.heartbeat import Heartbeat
+from beowulf.train.averaging import averaging_named
+from beowulf.train.batches import Batch, Schedule
+from beowulf.train.checkpoints import Checkpoint, CheckpointStore
+from beowulf.train.dataset import load_once_per_node
+from beowulf.train.gradients import Gradients, average_with
+from beowulf.train.metrics import MetricsWriter
+from beowulf.train.opening import check_world_size, open_directory, total_steps, weights_of
+from beowulf.train.shares import split
+from beowulf.train.state import broadcast, pack, restore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+Data = TypeVar("Data")
+
+HEARTBEAT_EVERY_S = 1.0
+
+
+class Run:
+    """One rank's view of a training run. Open it with ``with``, on every rank alike.
+
+    Args:
+        global_batch: Samples per step, over all ranks together. The contract: ranks
+            and shares change how fast a step is, never what it computes.
+        seed: Decides the order of the samples.
+        shares: How to split each global batch, one weight per rank, as numbers or as
+            ``"5:2:1:0"``. Equal shares if None.
+        micro_batch: The most samples that one rank takes in one go.
+        averaging: ``"dense"`` or ``"naive"``.
+        checkpoint_every_s: Seconds between checkpoints; None for none but the last.
+        checkpoint_every_steps: Steps between checkpoints, in addition.
+
+    Raises:
+        WorldSizeError: MPI started another number of ranks than the job was promised.
+        TrainingError: A value makes no sense.
+    """
+
+    def __init__(  # noqa: PLR0913 - the options of a run, each named at the call
+        self,
+        *,
+        global_batch: int,
+        seed: int = 0,
+        shares: str | Sequence[float] | None = None,
+        micro_batch: int | None = None,
+        averaging: str = "dense",
+        checkpoint_every_s: float | None = 60.0,
+        checkpoint_every_steps: int | None = None,
+    ) -> None:
+        for name, value in (("global_batch", global_batch), ("micro_batch", micro_batch)):
+            if value is not None and value < 1:
+                raise TrainingError(f"{name}: {value} must be 1 or more")
+        self.comm = MPI.COMM_WORLD.Dup()
+        self.rank = self.comm.rank
+        self.world_size = self.comm.size
+        check_world_size(self.world_size)
+        self.global_batch = global_batch
+        self.seed = seed
+        self.micro_batch = micro_batch
+        self.weights = weights_of(shares, self.world_size)
+        self.attempt = int(os.environ.get("BEOWULF_ATTEMPT", "1"))
+        self._files = open_directory(self.comm)
+        self._average = averaging_named(averaging)
+        self._checkpoints = CheckpointStore(self._files.checkpoints)
+        self._checkpoint_every_s = checkpoint_every_s
+        self._checkpoint_every_steps = checkpoint_every_steps
+        self._metrics = MetricsWriter(self._files.metrics) if self.rank == 0 else None
+        self._tracked: dict[str, Any] = {}
+        self._windows: list[MPI.Win] = []
+        self._restored: Checkpoint | None = None
+        self._reported: dict[str, Any] = {}
+        self._current: Batch | None = None
+        self._loss: float | None = None
+        self._steps_done = 0
+        self._samples_done = 0
+        self._training_s = 0.0
+        self._heartbeat_at = 0.0
+        self._checkpoint_at = time.monotonic()
+
+    @property
+    def directory(self) -> Path:
+        """Where the job's files are; pictures put here are shown when the job ends."""
+        return self._files.path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.flush_metrics()
+        if kind is None:
+            self._finish()
+
+    def say(self, text: object) -> None:
+        """Print on rank 0 alone."""
+        if self.rank == 0:
+            print(text, flush=True)
+
+    def dataset(self, load: Callable[[], Data]) -> Data:
+        """Load the data once per node and see it from every rank, read-only.
+
+        ``load`` runs on one rank per node and returns an array, or a tuple or dict of
+        arrays. Collective: a missing rank leaves the others waiting.
+        """
+        data, window = load_once_per_node(self.comm, load)
+        self._windows.append(window)  # the views are gone with it, so it stays to the end
+        return data
+
+    def track(self, **objects: Any) -> None:
+        """Name what the run consists of: it starts equal everywhere and is kept safe.
+
+        Each object (NumPy arrays, PyTorch modules and optimizers, random generators,
+        dicts and lists of them) is set in place, on every rank, to what the newest
+        valid checkpoint holds, or else to what it is on rank 0, and goes into every
+        checkpoint from now on. Call it once, before ``batches``. Collective: a missing
+        rank leaves the others waiting.
+
+        Raises:
+            CheckpointError: The checkpoint is of other objects.
+            TrainingError: An object cannot be saved.
+        """
+        if self._tracked or self._current is not None:
+            raise TrainingError("track: call it once, before batches")
+        self._tracked = objects
+        checkpoint = self._load_checkpoint() if self.rank == 0 else None
+        about = self.comm.bcast(checkpoint and (checkpoint.step, checkpoint.run))
+        first = (checkpoint.state if checkpoint else pack(objects)) if self.rank == 0 else None
+        state = broadcast(self.comm, first)
+        restore(objects, state)
+        if about is not None:
+            self._restored = Checkpoint(about[0], about[1], state)
+
+    def batches(
+        self, samples: int, *, epochs: int | None = None, steps: int | None = None
+    ) -> Iterator[Batch]:
+        """Yield this rank's part of each step, from where the run stands to its end.
+
+        ``samples`` is the size of the data set. The run ends after ``epochs`` passes
+        over it or after ``steps`` steps, whichever comes first. Between two steps the
+        metrics are written and, when it is time, a checkpoint.
+
+        Raises:
+            TrainingError: Neither epochs nor steps were given, or a value makes no sense.
+            CheckpointError: The checkpoint is of another run (seed, batch or data size).
+        """
+        schedule = Schedule(samples, self.global_batch, self.seed)
+        total = total_steps(schedule, epochs, steps)
+        start = self._resume(schedule)
+        permutation = np.empty(0, np.int64)
+        epoch = -1
+        for step in range(start, total):
+            if schedule.epoch_of(step) != epoch:
+                epoch = schedule.epoch_of(step)
+                permutation = schedule.permutation(epoch)
+            first, last = schedule.bounds(step)
+            shares = split(last - first, self.weights)
+            mine = first + sum(shares[: self.rank])
+            self._current = Batch(
+                step=step + 1,
+                epoch=epoch + 1,
+                samples=last - first,
+                shares=tuple(shares),
+                indices=permutation[mine : mine + shares[self.rank]],
+                micro_batch=self.micro_batch,
+            )
+            self._loss = None
+            started = time.perf_counter()
+            yield self._current
+            self._end_step(self._current, time.perf_counter() - started, total, schedule)
+
+    def average(self, gradients: Gradients, loss: Any = None) -> float:
+        """Average gradients, in place, over the global batch, and return the mean loss.
+
+        ``gradients`` (an array, a list or dict of arrays, or a PyTorch module) and
+        ``loss`` are *sums* over this rank's samples: zeros for an empty share. Call it
+        on every rank, once per step. Collective: a missing rank leaves the others
+        waiting.
+
+        Raises:
+            TrainingError: It is called outside of ``batches``, or with what MPI cannot add.
+        """
+        if self._current is None:
+            raise TrainingError("average: call it inside the loop over run.batches(...)")
+        value = 0.0 if loss is None else float(getattr(loss, "detach", lambda: loss)())
+        total = np.array([value])
+        average_with(self._average, self.comm, gradients, total, self._current.samples)
+        mean = float(total[0])
+        self._loss = None if loss is None else mean
+        return mean
+
+    def report(self, **values: Any) -> None:
+        """Add rank 0's values to the job's ``result.json``, for example ``test_accuracy``."""
+        for name, value in values.items():
+            self._reported[name] = value.item() if hasattr(value, "item") else value
+
+    def flush_metrics(self) -> None:
+        """Write out the metrics of the steps so far, to read them from the file."""
+        if self._metrics is not None:
+            self._metrics.flush()
+
+    def _load_checkpoint(self) -> Checkpoint | None:
+        loaded = self._checkpoints.load()
+        for name, why in loaded.rejected:
+            self.say(f"beowulf: checkpoint {name} is damaged ({why}); trying the one before")
+            record_event(self._files, "checkpoint_rejected", checkpoint=name, why=why)
+        if loaded.checkpoint:
+            self.say(f"beowulf: going on after step {loaded.checkpoint.step}")
+            record_event(self._files, "resumed", step=loaded.checkpoint.step)
+        elif self.attempt > 1:
+            self.say("beowulf: there is no valid checkpoint; starting from the beginning")
+        return loaded.checkpoint
+
+    def _resume(self, schedule: Schedule) -> int:
+        """Return the number of steps done before, once the checkpoint is known to fit."""
+        start = 0
+        if self._restored is not None:
+            if self._restored.run != vars(schedule):
+                raise CheckpointError(
+                    f"the checkpoint was made with {self._restored.run}, "
+                    f"this run has {vars(schedule)}; submit it as a new job"
+                )
+            start = self._restored.step
+        if self._metrics is not None:
+            self._loss = self._metrics.forget_after(start).get("loss")
+        self._steps_done = start
+        self._restored = None
+        self._checkpoint_at = time.monotonic()
+        return start
+
+    def _end_step(self, batch: Batch, step_s: float, total: int, schedule: Schedule) -> None:
+        self._steps_done = batch.step
+        self._samples_done += batch.samples
+        self._training_s += step_s
+        now = time.monotonic()
+        if self._metrics is not None:
+            self._metrics.append(
+                {
+                    "step": batch.step,
+                    "total_steps": total,
+                    "epoch": batch.epoch,
+                    "loss": self._loss,
+                    "samples": batch.samples,
+                    "step_s": round(step_s, 7),
+                    "world_size": self.world_size,
+                    "shares": batch.shares,
+                }
+            )
+            if self._tracked and self._is_checkpoint_due(batch.step, total, now):
+                self._metrics.flush()
+                self._checkpoints.save(
+                    Checkpoint(batch.step, dict(vars(schedule)), pack(self._tracked))
+                )
+                self._checkpoint_at = time.monotonic()
+        if now - self._heartbeat_at > HEARTBEAT_EVERY_S:
+            self._heartbeat_at = now
+            if self._files.heartbeats.is_dir():
+                Heartbeat(self.rank, self.attempt, step=batch.step).write(self._files)
+
+    def _is_checkpoint_due(self, step: int, total: int, now: float) -> bool:
+        every_steps, every_s = self._checkpoint_every_steps, self._checkpoint_every_s
+        return (
+            step == total
+            or (every_steps is not None and step % every_steps == 0)
+            or (every_s is not None and now - self._checkpoint_at > every_s)
+        )
+
+    def _finish(self) -> None:
+        """Write the result once every rank has come this far. Collective."""
+        self.comm.Barrier()
+        if self.rank == 0:
+            speed = self._samples_done / self._training_s if self._training_s else None
+            result = {
+                "final_loss": self._loss,
+                "steps": self._steps_done,
+                "samples_per_s": speed,
+                "world_size": self.world_size,
+            }
+            write_json(self._files.result, {**result, **self._reported})
