@@ -1,0 +1,90 @@
+"""What every test needs: the command line as a process, in a state directory of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import psutil
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BEOWULF = Path(sysconfig.get_path("scripts")) / "beowulf"
+REPOSITORY = Path(__file__).parents[1]
+
+
+class Beowulf(Protocol):
+    """Run ``beowulf`` with these arguments and wait for it."""
+
+    def __call__(
+        self,
+        *arguments: str | bytes | Path,
+        cwd: Path | None = None,
+        env: dict[str, str] | None = None,
+        timeout_s: float = 120,
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
+@pytest.fixture
+def state_home(tmp_path: Path) -> Iterator[Path]:
+    """A state directory for this test's jobs. Whatever its jobs leave running fails the test."""
+    path = tmp_path / "state"
+    path.mkdir()
+    yield path
+    left = processes_of_jobs_below(path)
+    for process in left:
+        process.kill()
+    assert not left, f"the test left processes running: {left}"
+
+
+@pytest.fixture
+def environment(state_home: Path, tmp_path: Path) -> dict[str, str]:
+    """The environment of a user with no jobs and an empty home."""
+    home = tmp_path / "home"
+    home.mkdir(exist_ok=True)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BEOWULF_")}
+    return {**kept, "XDG_STATE_HOME": str(state_home), "HOME": str(home), "COLUMNS": "100"}
+
+
+@pytest.fixture
+def beowulf(environment: dict[str, str], tmp_path: Path) -> Beowulf:
+    """Return a function that runs ``beowulf`` as a user would, from ``tmp_path``."""
+
+    def run(
+        *arguments: str | bytes | Path,
+        cwd: Path | None = None,
+        env: dict[str, str] | None = None,
+        timeout_s: float = 120,
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [BEOWULF, *arguments],
+            cwd=cwd or tmp_path,
+            env={**environment, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=timeout_s,
+            check=False,
+        )
+
+    return run
+
+
+def processes_of_jobs_below(state_home: Path) -> list[psutil.Process]:
+    """Return the living processes of all jobs in a state directory."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            directory = process.environ().get("BEOWULF_JOB_DIR", "")
+            alive = process.status() != psutil.STATUS_ZOMBIE
+        except (psutil.Error, OSError):
+            continue
+        if alive and directory and Path(directory).is_relative_to(state_home):
+            found.append(process)
+    return found
