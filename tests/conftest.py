@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sysconfig
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -36,7 +37,9 @@ def state_home(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "state"
     path.mkdir()
     yield path
-    left = processes_of_jobs_below(path)
+    deadline = time.monotonic() + 20  # a supervisor that wrote its last word may still be leaving
+    while (left := processes_of_jobs_below(path)) and time.monotonic() < deadline:
+        time.sleep(0.05)
     for process in left:
         process.kill()
     assert not left, f"the test left processes running: {left}"
@@ -77,14 +80,17 @@ def beowulf(environment: dict[str, str], tmp_path: Path) -> Beowulf:
 
 
 def processes_of_jobs_below(state_home: Path) -> list[psutil.Process]:
-    """Return the living processes of all jobs in a state directory."""
+    """Return the living processes of all jobs in a state directory, supervisors included."""
     found = []
     for process in psutil.process_iter():
         try:
-            directory = process.environ().get("BEOWULF_JOB_DIR", "")
-            alive = process.status() != psutil.STATUS_ZOMBIE
+            if process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            in_job = process.environ().get("BEOWULF_JOB_DIR", "")
+            supervises = "beowulf.runner.supervisor" in process.cmdline()
+            places = [in_job, *(process.cmdline() if supervises else [])]
         except (psutil.Error, OSError):
             continue
-        if alive and directory and Path(directory).is_relative_to(state_home):
+        if any(place.startswith(f"{state_home}/") for place in places):
             found.append(process)
     return found

@@ -54,9 +54,29 @@ def judge(  # noqa: PLR0913 - each fact that counts, named at the call
     if stop == "time limit":
         return Outcome("TIMEOUT", "ran longer than its time limit", TIMEOUT_EXIT_CODE)
     failed = [heartbeat for heartbeat in heartbeats if heartbeat.state == "failed"]
+    lost = _rank_lost_with_its_watcher(log_tail)
+    if lost and lost.rank not in {heartbeat.rank for heartbeat in failed}:
+        reason = f"rank {lost.rank} on {lost.host} was killed by signal {lost.signal}"
+        return Outcome("FAILED", reason, 128 + lost.signal)
     if failed:
         return _failure_of(min(failed, key=lambda heartbeat: heartbeat.time))
-    return _failure_without_witness(launcher_status, ranks, heartbeats, log_tail)
+    return _failure_without_witness(launcher_status, ranks, heartbeats)
+
+
+@dataclass(frozen=True)
+class LostRank:
+    """A rank that could not write its own end, as the launcher names it."""
+
+    rank: int
+    host: str
+    signal: int
+
+
+def _rank_lost_with_its_watcher(log_tail: bytes) -> LostRank | None:
+    named = LAUNCHER_NAMES_RANK.search(log_tail)
+    if not named:
+        return None
+    return LostRank(int(named[1]), named[2].decode(errors="replace"), int(named[3]))
 
 
 def _failure_of(first: Heartbeat) -> Outcome:
@@ -70,14 +90,8 @@ def _failure_of(first: Heartbeat) -> Outcome:
 
 
 def _failure_without_witness(
-    launcher_status: int, ranks: int, heartbeats: Sequence[Heartbeat], log_tail: bytes
+    launcher_status: int, ranks: int, heartbeats: Sequence[Heartbeat]
 ) -> Outcome:
-    named = LAUNCHER_NAMES_RANK.search(log_tail)
-    if named:
-        rank, host, number = named[1].decode(), named[2].decode(errors="replace"), int(named[3])
-        return Outcome(
-            "FAILED", f"rank {rank} on {host} was killed by signal {number}", 128 + number
-        )
     finished = {heartbeat.rank for heartbeat in heartbeats if heartbeat.state == "finished"}
     missing = [str(rank) for rank in range(ranks) if rank not in finished]
     silent = f"rank{'s' if len(missing) > 1 else ''} {', '.join(missing[:8])}"

@@ -1,0 +1,102 @@
+"""Whoever is killed, the job says so, and nothing keeps running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from tests.conftest import Beowulf, processes_of_jobs_below
+from tests.failure.conftest import Job
+
+Submit = Callable[..., Job]
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def assert_nothing_runs(job: Job, state_home: Path) -> None:
+    job.wait_until(lambda: not processes_of_jobs_below(state_home))
+
+
+def supervisor_of(job: Job) -> psutil.Process:
+    for process in psutil.process_iter():
+        try:
+            if str(job.directory.path) in process.cmdline():
+                return process
+        except psutil.Error:
+            continue
+    raise AssertionError("the job has no supervisor")
+
+
+def test_killed_rank_fails_the_job_and_is_named(
+    submit: Submit, slow_script: Path, state_home: Path, beowulf: Beowulf
+) -> None:
+    job = submit(slow_script, "--ranks", "3")
+    heartbeats = job.wait_for_training()
+    killed_at = time.monotonic()
+    kill(heartbeats[1].pid)
+    status = job.wait_until_over()
+    print(f"FAILED {time.monotonic() - killed_at:.2f} s after kill -9")
+    assert status["state"] == "FAILED"
+    assert status["exit_code"] == 128 + signal.SIGKILL
+    host = heartbeats[1].host
+    assert status["reason"] == f"rank 1 on {host} was killed by signal 9 (SIGKILL)"
+    assert "rank 1" in beowulf("status", job.id).stdout
+    assert_nothing_runs(job, state_home)
+
+
+def test_killed_watcher_is_named_too(submit: Submit, slow_script: Path, state_home: Path) -> None:
+    job = submit(slow_script, "--ranks", "2")
+    script = psutil.Process(job.wait_for_training()[1].pid)
+    kill(script.ppid())
+    status = job.wait_until_over()
+    assert status["state"] == "FAILED"
+    assert "rank 1" in status["reason"]
+    assert status["exit_code"] == 128 + signal.SIGKILL
+    assert_nothing_runs(job, state_home)
+
+
+def test_killed_launcher_fails_the_job(submit: Submit, slow_script: Path, state_home: Path) -> None:
+    job = submit(slow_script, "--ranks", "2")
+    watcher = psutil.Process(psutil.Process(job.wait_for_training()[0].pid).ppid())
+    kill(watcher.ppid())
+    status = job.wait_until_over()
+    assert status["state"] == "FAILED"
+    assert status["exit_code"] != 0
+    assert_nothing_runs(job, state_home)
+
+
+def test_killed_supervisor_takes_its_job_along_and_the_job_can_be_resumed(
+    submit: Submit, slow_script: Path, state_home: Path, beowulf: Beowulf
+) -> None:
+    job = submit(slow_script, "--ranks", "2")
+    job.wait_for_training(step=7)
+    kill(supervisor_of(job).pid)
+    status = job.wait_until_over()
+    assert status["state"] == "FAILED"
+    assert f"beowulf submit --resume {job.id}" in status["reason"]
+    assert_nothing_runs(job, state_home)
+
+    assert beowulf("submit", "--resume", job.id, "--detach").returncode == 0
+    job.wait_until(lambda: job.status()["state"] == "RUNNING")
+    job.wait_until(lambda: any(line["step"] > 7 for line in job.metrics()))
+    assert beowulf("cancel", job.id).returncode == 0
+    steps = [line["step"] for line in job.metrics()]
+    assert steps == list(range(1, len(steps) + 1))
+    assert job.status()["attempt"] == 2
+
+
+def test_terminated_supervisor_cleans_up(
+    submit: Submit, slow_script: Path, state_home: Path
+) -> None:
+    job = submit(slow_script, "--ranks", "2")
+    job.wait_for_training()
+    supervisor_of(job).terminate()
+    assert job.wait_until_over()["state"] == "FAILED"
+    assert_nothing_runs(job, state_home)
