@@ -1,0 +1,287 @@
+"""Write docs/cli.md from the command line itself, so that the two never disagree.
+
+python docs/generate_cli.py            write it
+python docs/generate_cli.py --check    exit 1 if it is out of date
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import click
+
+from beowulf.cli.main import INTERRUPTED, cli
+from beowulf.cli.output import SCHEMA
+from beowulf.errors import BeowulfError, InvalidInput, JobNotFound, LaunchError
+from beowulf.rank.script import COMMAND_NOT_FOUND
+from beowulf.runner.outcome import CANCELLED_EXIT_CODE, TIMEOUT_EXIT_CODE
+from beowulf.runner.record import FINAL_STATES, JobRecord, Progress, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+PAGE = Path(__file__).with_name("cli.md")
+
+HEAD = """\
+# The command line
+
+<!-- Written by docs/generate_cli.py; edit that or the commands, then run: make docs -->
+
+```text
+{usage}
+```
+
+{about}
+
+Data goes to standard output, words for people to standard error. Every verb has
+`-h` and `--help`; those that tell about jobs have `--json`. The [tutorial](tutorial.md) shows
+the verbs at work.
+
+{verbs}
+"""
+
+JSON = """\
+## JSON
+
+With `--json`, a verb prints one document on standard output, in one line, and nothing
+else there. Its `schema` is {schema}; the number changes when a field is removed or
+means something else, not when one is added.
+
+| command | document |
+|---|---|
+| `submit --json`, `status --json` | `{{"schema": {schema}, "job": RECORD}}` |
+| `jobs --json`, `cancel --json`, `wait --json` | `{{"schema": {schema}, "jobs": [RECORD, ...]}}` |
+| `logs --json` | `{{"schema": {schema}, "log": {{"id", "offset", "lines"}}}}`; `offset` is the \
+log's size in bytes |
+
+`submit --json` prints its document when the job is over and what the ranks print to
+standard error; with `--detach` it prints at once. An error prints no document, only
+its line on standard error.
+
+A `RECORD` holds:
+
+{record_fields}
+
+`progress`, unless it is null:
+
+{progress_fields}
+
+An example, spread over lines:
+
+```json
+{example}
+```
+
+### States
+
+{states}
+"""
+
+EXIT = """\
+## Exit statuses
+
+`submit`, as long as it follows the job, and `wait` end with the job's own status.
+`wait` for several jobs ends with the first that is not 0, in the order given.
+
+| status of a job | meaning |
+|---|---|
+| 0 | every rank finished |
+| {timeout} | it ran longer than its time limit |
+| {launch} | beowulf itself failed once the job was accepted, or its supervisor was lost |
+| {not_found} | the job's command could not be started |
+| {cancelled} | it was cancelled |
+| 128 + N | the rank that failed first was killed by signal N; 137 is `kill -9`, \
+also the kernel's when memory runs out |
+| anything else | what the rank that failed first ended with; 1 for an exception |
+
+Before a job is accepted, and for every other verb:
+
+| status | meaning |
+|---|---|
+| 0 | done |
+| {failed} | something failed; the message says what to do. Also: `wait --timeout` gave up |
+| {invalid} | a flag, a file or a field is wrong; nothing was started |
+| {no_job} | no such job |
+| {interrupted} | interrupted with Ctrl-C; a job that was being followed goes on |
+
+3 (unreachable) and 5 (authentication or host key) are kept for clusters, which are
+still to come.
+"""
+
+RECORD_FIELDS = {
+    "id": "the job's ID, a string",
+    "name": "the job's name",
+    "state": "one of the [states](#states)",
+    "reason": "why it is in this state, in plain words; empty if there is nothing to say",
+    "directory": "the job directory",
+    "exit_code": "the job's exit status, or null while it has none",
+    "ranks": "how many ranks the latest attempt has",
+    "attempt": "1, and one more with every `--resume`",
+    "submitted_at": "when it was first submitted; times are ISO 8601 in UTC",
+    "started_at": "when the latest attempt started, or null",
+    "ended_at": "when the latest attempt ended, or null",
+    "progress": "how far the training is, or null before its first step",
+    "result": "what `result.json` holds, or null",
+    "pictures": "the pictures in the job directory, a list of paths",
+    "elapsed_s": "seconds that the latest attempt has run, or null",
+}
+
+PROGRESS_FIELDS = {
+    "step": "steps done",
+    "total_steps": "steps of the whole training, or null",
+    "loss": "the newest loss, or null if the script averages none",
+    "samples_per_s": "samples per second, all ranks together, or null",
+    "time_left_s": "seconds left at this speed, or null",
+}
+
+STATES = {
+    "QUEUED": "accepted, not started yet",
+    "STARTING": "the launcher is starting the ranks",
+    "RUNNING": "every rank has started",
+    "RECOVERING": "going on after a node was lost; kept for clusters, not seen today",
+    "COMPLETED": "every rank wrote that it finished",
+    "FAILED": "a rank failed, or the supervisor was lost; `reason` says which and why",
+    "CANCELLED": "ended by `beowulf cancel`",
+    "TIMEOUT": "ended by its time limit",
+    "UNKNOWN": "the job directory is damaged",
+}
+
+
+def page() -> str:
+    """Return the whole page."""
+    context = click.Context(cli, info_name="beowulf")
+    names = cli.list_commands(context)
+    verbs = [_verb(name, cli.get_command(context, name), context) for name in names]
+    about = _help_text(cli)
+    links = "\n".join(f"- [`{name}`](#{name}): {_summary(name, context)}" for name in names)
+    head = HEAD.format(usage=_usage(cli, context), about=about, verbs=links)
+    return "\n".join([head, *verbs, _json_section(), _exit_section()])
+
+
+def _verb(name: str, command: click.Command | None, parent: click.Context) -> str:
+    if command is None:
+        raise KeyError(name)
+    context = click.Context(command, info_name=name, parent=parent)
+    parts = [f"## {name}", f"```text\n{_usage(command, context)}\n```", _help_text(command)]
+    if command.epilog:
+        parts.append(_paragraph(command.epilog))
+    options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+    records = [option.get_help_record(context) for option in options]
+    rows = [(f"`{names}`", " ".join(text.split())) for names, text in filter(None, records)]
+    if rows:
+        parts.append(_table(("option", "meaning"), rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def _usage(command: click.Command, context: click.Context) -> str:
+    return " ".join([context.command_path, *command.collect_usage_pieces(context)])
+
+
+def _summary(name: str, context: click.Context) -> str:
+    command = cli.get_command(context, name)
+    return _help_text(command).split("\n\n")[0].replace("\n", " ") if command else ""
+
+
+def _help_text(command: click.Command) -> str:
+    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
+    return "\n\n".join(map(_paragraph, paragraphs))
+
+
+def _paragraph(text: str) -> str:
+    """Return a paragraph of help; what click is told not to wrap becomes a block."""
+    first, _, rest = text.partition("\n")
+    return f"```text\n{rest}\n```" if first == "\b" else text
+
+
+def _table(head: tuple[str, str], rows: Iterable[tuple[str, str]]) -> str:
+    lines = [f"| {head[0]} | {head[1]} |", "|---|---|"]
+    for left, right in rows:
+        escaped = (cell.replace("|", "\\|") for cell in (left, right))
+        lines.append("| {} | {} |".format(*escaped))
+    return "\n".join(lines)
+
+
+def _described(names: Iterable[str], descriptions: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Pair names with what they mean; both sides must hold the same ones."""
+    listed = list(names)
+    if set(listed) != set(descriptions):
+        different = ", ".join(sorted(set(listed) ^ set(descriptions)))
+        sys.exit(
+            f"docs/generate_cli.py: describe there what the code has, and only that: {different}"
+        )
+    return [(f"`{name}`", descriptions[name]) for name in listed]
+
+
+def _json_section() -> str:
+    example = _example().to_json()
+    states = _described(get_args(State), STATES)
+    final = [(name, f"{text} (over)" if name.strip("`") in FINAL_STATES else text)
+             for name, text in states]  # fmt: skip
+    return JSON.format(
+        schema=SCHEMA,
+        record_fields=_table(("field", "meaning"), _described(example, RECORD_FIELDS)),
+        progress_fields=_table(
+            ("field", "meaning"), _described(example["progress"], PROGRESS_FIELDS)
+        ),
+        example=json.dumps({"schema": SCHEMA, "job": example}, indent=2),
+        states=_table(("state", "meaning"), final),
+    )
+
+
+def _example() -> JobRecord:
+    directory = "/home/ada/.local/state/beowulf/jobs/7"
+    return JobRecord(
+        id="7",
+        name="digits",
+        state="COMPLETED",
+        reason="",
+        directory=directory,
+        exit_code=0,
+        ranks=2,
+        attempt=1,
+        submitted_at="2026-11-22T17:41:12.693+00:00",
+        started_at="2026-11-22T17:41:12.773+00:00",
+        ended_at="2026-11-22T17:41:21.708+00:00",
+        progress=Progress(11240, 11240, 0.004016, 250144.2, 0.0),
+        result={
+            "final_loss": 0.004016,
+            "steps": 11240,
+            "samples_per_s": 266504.7,
+            "world_size": 2,
+            "test_accuracy": 0.9889,
+        },
+        pictures=(f"{directory}/loss.png",),
+    )
+
+
+def _exit_section() -> str:
+    return EXIT.format(
+        timeout=TIMEOUT_EXIT_CODE,
+        launch=LaunchError.exit_status,
+        not_found=COMMAND_NOT_FOUND,
+        cancelled=CANCELLED_EXIT_CODE,
+        failed=BeowulfError.exit_status,
+        invalid=InvalidInput.exit_status,
+        no_job=JobNotFound.exit_status,
+        interrupted=INTERRUPTED,
+    )
+
+
+def main() -> None:
+    """Write the page, or check it."""
+    text = page()
+    if sys.argv[1:] == ["--check"]:
+        if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text:
+            sys.exit("docs/cli.md is out of date; run: make docs")
+    elif sys.argv[1:]:
+        sys.exit("usage: python docs/generate_cli.py [--check]")
+    else:
+        PAGE.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
