@@ -4,21 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from beowulf.job.directory import JobDirectory
 from beowulf.job.durable import read_json_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from beowulf.train.run import Run
 
 SMOOTHED_OVER = 50  # about so many points make a readable curve
+LOGARITHMIC_FROM = 20.0  # a loss that falls to a 20th is flat on a linear axis most of the way
 
 
-def draw_loss_curve(run: Run, title: str) -> Path | None:
+def draw_loss_curve(
+    run: Run,
+    title: str,
+    *,
+    unit: str = "mean over the global batch",
+    levels: Mapping[str, float] | None = None,
+) -> Path | None:
     """Draw the job's loss, step by step, into ``loss.png``. Rank 0 draws, the others return None.
 
-    Needs matplotlib, from ``pip install 'beowulf[jobs]'``.
+    ``levels`` are losses to compare with, by name; each becomes a dashed line. Needs
+    matplotlib, from ``pip install 'beowulf[jobs]'``.
     """
     if run.rank != 0:
         return None
@@ -31,23 +44,37 @@ def draw_loss_curve(run: Run, title: str) -> Path | None:
     directory = JobDirectory(run.directory)
     lines = [line for line in read_json_lines(directory.metrics) if line["loss"] is not None]
     steps = [line["step"] for line in lines]
-    losses = [line["loss"] for line in lines]
+    losses = np.array([line["loss"] for line in lines], np.float64)
+    smoothed = _smoothed(losses)
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     axes.plot(steps, losses, color="#9ecae1", linewidth=1, label="each step")
-    axes.plot(steps, _smoothed(losses), color="#08519c", linewidth=2, label="smoothed")
-    axes.set(title=title, xlabel="step", ylabel="loss (mean over the global batch)")
+    axes.plot(steps, smoothed, color="#08519c", linewidth=2, label="smoothed")
+    for name, level in (levels or {}).items():
+        axes.axhline(level, color="#636363", linewidth=1, linestyle="--")
+        axes.annotate(f"{name}: {level:.3g}", (1, level), (-4, 3), color="#636363",
+                      xycoords=("axes fraction", "data"), textcoords="offset points",
+                      ha="right", size="small")  # fmt: skip
+    if len(losses) and losses.min() > 0 and smoothed.max() > LOGARITHMIC_FROM * smoothed.min():
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+    axes.set(title=title, xlabel="step", ylabel=f"loss ({unit})")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper right")
     path = directory.path / "loss.png"
     figure.savefig(path, dpi=120)
     plt.close(figure)
     return path
 
 
-def _smoothed(values: list[float]) -> list[float]:
-    """Return the exponential moving average over about a 50th of the values."""
-    weight = 1 / max(1, len(values) // SMOOTHED_OVER)
-    result: list[float] = []
-    for value in values:
-        result.append(value if not result else result[-1] + weight * (value - result[-1]))
-    return result
+def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return each value's mean with its neighbours, about a 50th of all values.
+
+    The window is centred, so that the curve does not lag behind the values, and starts
+    narrow, so that their steep beginning stays.
+    """
+    position = np.arange(len(values))
+    before = np.minimum(len(values) // SMOOTHED_OVER // 2, position)
+    after = np.minimum(before, position[::-1])
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    sums = total[position + after + 1] - total[position - before]
+    return np.divide(sums, before + after + 1, dtype=np.float64)
