@@ -77,4 +77,5 @@ def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
     after = np.minimum(before, position[::-1])
     total = np.concatenate([[0.0], np.cumsum(values)])
     sums = total[position + after + 1] - total[position - before]
-    return np.divide(sums, before + after + 1, dtype=np.float64)
+    mean: NDArray[np.float64] = sums / (before + after + 1)
+    return mean
