@@ -146,13 +146,17 @@ def _say_end(record: JobRecord) -> None:
     colour = "green" if record.state == "COMPLETED" else "red"
     head = click.style(record.state, fg=colour, bold=True)
     say(f"\n{head} job {record.id} ({record.name}) after {duration(record.elapsed_s)}")
-    if record.reason:
-        say(f"  reason:    {record.reason}")
-    for name, value in (record.result or {}).items():
-        if record.state == "COMPLETED":
-            say(f"  {name + ':':<10} {number(value) if isinstance(value, float) else value}")
-    for picture in record.pictures:
-        say(f"  picture:   {picture}")
-    say(f"  directory: {record.directory}")
+    lines = [("reason", record.reason)] if record.reason else []
+    if record.state == "COMPLETED":
+        lines += [(name, _shown(value)) for name, value in (record.result or {}).items()]
+    lines += [("picture", picture) for picture in record.pictures]
+    lines.append(("directory", record.directory))
     if record.state != "COMPLETED":
-        say(f"  go on:     beowulf submit --resume {record.id}")
+        lines.append(("go on", f"beowulf submit --resume {record.id}"))
+    width = max(len(label) for label, _ in lines)
+    for label, value in lines:
+        say(f"  {label:<{width}}  {value}")
+
+
+def _shown(value: object) -> str:
+    return number(value) if isinstance(value, float) else str(value)
