@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?")
-NODES = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
+DURATION = re.compile(r"(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?")
+NODES = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 LONGEST_TIME_LIMIT_S = 365 * 24 * 3600
 MOST_NODES = 4096
 
@@ -24,9 +24,9 @@ def refuse_unknown_keys(table: Mapping[str, Any], known: Iterable[str], prefix: 
     names = list(known)
     for key in table:
         if key not in names:
-            near = difflib.get_close_matches(key, names, n=1)
+            near = difflib.get_close_matches(cut(key), names, n=1)
             remedy = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(names)}"
-            raise InvalidInput(f"{prefix}{key}", "no such key", remedy)
+            raise InvalidInput(f"{prefix}{cut(key)}", "no such key", remedy)
 
 
 def table(field: str, value: object) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def integer(field: str, value: object, lowest: int, highest: int) -> int:
         )
     if not lowest <= value <= highest:
         raise InvalidInput(
-            field, f"{value} is out of range", f"give a number from {lowest} to {highest}"
+            field, f"{digits(value)} is out of range", f"give a number from {lowest} to {highest}"
         )
     return value
 
@@ -105,7 +105,7 @@ def duration_s(field: str, value: object) -> int:
 def node_range(field: str, value: object) -> tuple[int, int]:
     """Return the fewest and the most nodes in "3" or "2-4"."""
     if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
+        value = digits(value)
     word = text(field, value)
     match = NODES.fullmatch(word)
     fewest = int(match[1]) if match else 0
@@ -123,21 +123,42 @@ def environment(field: str, value: object) -> dict[str, str]:
     """Return ``value`` if it is a table of environment variables that a job may set."""
     variables = table(field, value)
     for key, setting in variables.items():
+        where = f"{field}.{cut(key)}"
         if not VARIABLE.fullmatch(key):
             raise InvalidInput(
-                f"{field}.{key}",
+                where,
                 "cannot be the name of an environment variable",
                 "use letters, digits and '_', not starting with a digit",
             )
         if key.startswith("BEOWULF_"):
-            raise InvalidInput(f"{field}.{key}", "is set by beowulf itself", "choose another name")
-        text(f"{field}.{key}", setting)
+            raise InvalidInput(where, "is set by beowulf itself", "choose another name")
+        _refuse_odd_bytes(where, text(where, setting))
     return variables
+
+
+def _refuse_odd_bytes(field: str, setting: str) -> None:
+    """Raise InvalidInput for bytes of the command line that a job file cannot hold."""
+    try:
+        setting.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(
+            field, "holds bytes that are not UTF-8", "put them in a file, or encode them"
+        ) from None
 
 
 def shortened(word: str) -> str:
     """Return ``word`` quoted, cut where a person would stop reading."""
-    return repr(word if len(word) <= 60 else word[:57] + "...")
+    return repr(cut(word))
+
+
+def cut(word: str) -> str:
+    """Return ``word``, cut where a person would stop reading."""
+    return word if len(word) <= 60 else word[:57] + "..."
+
+
+def digits(number: int) -> str:
+    """Return a number as it was written, unless it is longer than anyone would read."""
+    return str(number) if number.bit_length() <= 128 else "a number of more than 38 digits"
 
 
 def kind(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import tomllib
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+MOST_BYTES = 1_000_000
 MOST_RANKS = 65_536
 MOST_THREADS = 1_024
 MOST_MEMORY_MB = 16 * 1024 * 1024
@@ -69,12 +71,12 @@ class JobSpec:
     def with_resources(self, **overrides: int | str | None) -> JobSpec:
         """Return this job with the resources that are given here replaced, and checked again."""
         given = {key: value for key, value in overrides.items() if value is not None}
-        merged = {**asdict(self.resources), **given}
+        before = asdict(self.resources)
         if "ranks" in given:
-            merged.update(nodes=None, ranks_per_node=None)
-        elif "nodes" in given:
-            merged["ranks"] = None
-        kept = {key: value for key, value in merged.items() if value is not None}
+            before.update(nodes=None, ranks_per_node=None)
+        if "nodes" in given or "ranks_per_node" in given:
+            before["ranks"] = None
+        kept = {key: value for key, value in (before | given).items() if value is not None}
         return replace(self, resources=_resources(kept))
 
 
@@ -85,7 +87,10 @@ def read_spec(path: Path) -> JobSpec:
         InvalidInput: The file cannot be read, is not TOML, or a field is wrong.
     """
     try:
-        raw = path.read_bytes()
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for, a device has no end
+            raise InvalidInput(str(path), "is not a file", "name a job file (.toml)")
+        with path.open("rb") as file:
+            raw = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise InvalidInput(
             str(path), error.strerror or str(error), "check the path and its permissions"
@@ -99,14 +104,24 @@ def parse_spec(raw: bytes, default_name: str = "job") -> JobSpec:
     Raises:
         InvalidInput: It is not TOML, or a field is wrong; the message names the field.
     """
+    if len(raw) > MOST_BYTES:
+        raise InvalidInput("job file", "is larger than 1 MB", "name a job file, not a data file")
     try:
         document = tomllib.loads(raw.decode())
     except UnicodeDecodeError:
         raise InvalidInput("job file", "is not UTF-8 text", "save it as UTF-8") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        problem = f"is not valid TOML ({error})"
+    except (ValueError, RecursionError) as error:
+        problem = f"is not valid TOML ({_why(error)})"
         raise InvalidInput("job file", problem, "compare with docs/tutorial.md") from None
     return spec_from(document, default_name)
+
+
+def _why(error: Exception) -> str:
+    """Say in a reader's words why a job file cannot be parsed."""
+    if isinstance(error, tomllib.TOMLDecodeError):
+        return str(error)
+    # The parser lets these two through: Python's own limits on depth and on digits.
+    return "nested too deeply" if isinstance(error, RecursionError) else "a number is too long"
 
 
 def spec_from(document: Mapping[str, Any], default_name: str = "job") -> JobSpec:
