@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import os
+import re
 import shutil
 import stat
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +15,7 @@ from typing import TYPE_CHECKING
 from beowulf.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pathspec import GitIgnoreSpec
 
@@ -46,8 +49,7 @@ class Rules:
         for name in IGNORE_FILES:
             file = directory / name
             if file.is_file():
-                lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-                layers.append((directory, parse_patterns(lines)))
+                layers.append((directory, parse_patterns(_lines_of(file))))
         return Rules(tuple(layers))
 
     def ignore(self, path: Path, *, is_directory: bool) -> bool:
@@ -61,43 +63,66 @@ class Rules:
         return ignored
 
 
+def _lines_of(ignore_file: Path) -> list[str]:
+    """Return the lines of an ignore file as git sees them; odd bytes match odd file names."""
+    data = ignore_file.read_bytes().removeprefix(codecs.BOM_UTF8)
+    return [os.fsdecode(line.removesuffix(b"\r")) for line in data.split(b"\n")]
+
+
 def parse_patterns(lines: list[str]) -> GitIgnoreSpec:
-    """Compile patterns in .gitignore syntax."""
+    """Compile patterns in .gitignore syntax. As in git, what is no pattern matches nothing."""
+    return _compile([line for line in lines if is_pattern(line)])
+
+
+def is_pattern(line: str) -> bool:
+    """Say whether a line in .gitignore syntax, perhaps empty or a comment, can be compiled."""
+    try:
+        _compile([line])
+    except (ValueError, re.error):
+        return False
+    return True
+
+
+def _compile(lines: list[str]) -> GitIgnoreSpec:
     from pathspec import GitIgnoreSpec  # noqa: PLC0415 - only a submit needs it
 
-    return GitIgnoreSpec.from_lines(lines)
+    with warnings.catch_warnings(action="ignore"):  # of "[[", which git takes too
+        return GitIgnoreSpec.from_lines(lines)
 
 
-def take_snapshot(work_directory: Path, target: Path, files: Files) -> None:
+def take_snapshot(
+    work_directory: Path, target: Path, files: Files, left_out: Path | None = None
+) -> None:
     """Copy ``work_directory`` to ``target``, which must not exist yet.
 
     Left out: what .gitignore and .beowulfignore say (here, below, and above up to the
-    top of the git repository), ``files.exclude``, ``.git``, ``.venv``, byte-code, and
-    what is neither a file, a directory nor a link.
+    top of the git repository), ``files.exclude``, ``.git``, ``.venv``, byte-code, the
+    directory ``left_out``, and what is neither a file, a directory nor a link.
 
     Raises:
         InvalidInput: Something cannot be read, or the whole is over the size limit.
         OSError: The target cannot be written.
     """
-    entries = select(work_directory, files)
+    entries = select(work_directory, files, left_out)
+    root = work_directory.resolve()
     target.mkdir()
     for entry in entries:
-        _copy(work_directory, entry, target)
+        _copy(root, entry, target)
 
 
-def select(work_directory: Path, files: Files) -> list[Entry]:
+def select(work_directory: Path, files: Files, left_out: Path | None = None) -> list[Entry]:
     """Return what the snapshot takes along, parents before children.
 
     Raises:
         InvalidInput: Something cannot be read, or the whole is over the size limit.
     """
     root = work_directory.resolve()
-    always = parse_patterns(list(ALWAYS_LEFT_OUT))
-    rules = Rules(((root, always),))
+    rules = Rules()
     for ancestor in _ancestors_in_repository(root):
-        rules = rules.below(ancestor)
+        rules = _rules_below(rules, root, ancestor)
+    exclude = _excluded(files.exclude, left_out)
     entries: list[Entry] = []
-    for entry in _walk(root, root, rules, parse_patterns(list(files.exclude))):
+    for entry in _walk(root, root, rules, exclude):
         entries.append(entry)
         if len(entries) > MOST_FILES:
             raise InvalidInput(
@@ -121,24 +146,55 @@ def _ancestors_in_repository(root: Path) -> list[Path]:
     return []
 
 
-def _walk(root: Path, directory: Path, rules: Rules, exclude: GitIgnoreSpec) -> Iterator[Entry]:
+def _excluded(patterns: tuple[str, ...], left_out: Path | None) -> Callable[[Path, str], bool]:
+    """Return a function that says of a path and its name what no ignore file can bring back."""
+    for index, pattern in enumerate(patterns):
+        if not is_pattern(pattern):
+            raise InvalidInput(
+                f"files.exclude[{index}]", f"{pattern!r} is not a pattern", "see man gitignore"
+            )
+    always, asked = parse_patterns(list(ALWAYS_LEFT_OUT)), parse_patterns(list(patterns))
+    resolved = left_out.resolve() if left_out is not None else None
+
+    def is_excluded(path: Path, name: str) -> bool:
+        return always.match_file(name) or asked.match_file(name) or path == resolved
+
+    return is_excluded
+
+
+def _rules_below(rules: Rules, root: Path, directory: Path) -> Rules:
     try:
-        rules = rules.below(directory)
-        children = sorted(os.scandir(directory), key=lambda child: child.name)
+        return rules.below(directory)
     except OSError as error:
         raise _unreadable(root, Path(error.filename or directory), error) from None
+
+
+def _walk(
+    root: Path, directory: Path, rules: Rules, is_excluded: Callable[[Path, str], bool]
+) -> Iterator[Entry]:
+    rules = _rules_below(rules, root, directory)
+    try:
+        with os.scandir(directory) as found:
+            children = sorted(found, key=lambda child: child.name)
+    except OSError as error:
+        raise _unreadable(root, directory, error) from None
     for child in children:
         path = Path(child.path)
         below = path.relative_to(root)
-        is_directory = child.is_dir(follow_symlinks=False)
-        name = below.as_posix() + ("/" if is_directory else "")
-        if exclude.match_file(name) or rules.ignore(path, is_directory=is_directory):
+        try:
+            status = child.stat(follow_symlinks=False)
+        except FileNotFoundError:  # removed a moment ago, as editors do
             continue
-        status = child.stat(follow_symlinks=False)
+        except OSError as error:
+            raise _unreadable(root, path, error) from None
+        is_directory = stat.S_ISDIR(status.st_mode)
+        name = below.as_posix() + ("/" if is_directory else "")
+        if is_excluded(path, name) or rules.ignore(path, is_directory=is_directory):
+            continue
         if is_directory:
             yield Entry(below, 0, is_directory=True)
-            yield from _walk(root, path, rules, exclude)
-        elif child.is_symlink():
+            yield from _walk(root, path, rules, is_excluded)
+        elif stat.S_ISLNK(status.st_mode):
             yield Entry(below, 0, is_link=True)
         elif stat.S_ISREG(status.st_mode):
             yield Entry(below, status.st_size)
@@ -163,7 +219,7 @@ def _copy(root: Path, entry: Entry, target: Path) -> None:
     if entry.is_directory:
         copy.mkdir()
     elif entry.is_link:
-        copy.symlink_to(_link_target(root.resolve(), source))
+        copy.symlink_to(_link_target(root, source))
     else:
         try:
             reader = source.open("rb")
