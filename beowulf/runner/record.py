@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from beowulf.errors import one_line
 from beowulf.job.durable import parse_json_lines, read_json, read_tail
 from beowulf.job.events import read_events
 from beowulf.runner.lock import is_locked
@@ -25,6 +26,7 @@ LOST_SUPERVISOR = (
     "go on with: beowulf submit --resume {job_id}"
 )
 TAIL_BYTES = 32_768
+NUMBERS = ("step", "samples", "step_s")  # of a line of metrics
 SPEED_LINES = 32  # the median of so many steps is the speed shown
 PROGRESS_BY_EVENT: dict[str, State] = {
     "submitted": "QUEUED",
@@ -89,28 +91,32 @@ class JobRecord:
 
 def read_record(directory: JobDirectory) -> JobRecord:
     """Read a job's record. It may be read at any moment of the job's life."""
-    responsible = is_locked(directory)  # before the files: a supervisor writes, then lets go
+    # The order matters. A supervisor writes the event "ended", then exit_code, then lets go.
+    responsible = is_locked(directory)
     exit_code = read_exit_code(directory)
     events = read_events(directory)
     latest = _since_last_submission(events)
-    state, reason = _judge_state(directory, responsible, exit_code, latest)
-    submitted = events[0] if events else {}
-    started = _last(latest, "started")
+    submission = _last(latest, "submitted", "resubmitted")
     ended = _last(latest, "ended")
+    if responsible and (exit_code is None or not ended):  # of an attempt before, or not yet
+        state, reason = _state_under_way(latest), ""
+        exit_code, ended = None, {}
+    else:
+        state, reason = _final_state(directory, exit_code, ended)
     return JobRecord(
         id=directory.job_id,
-        name=str(submitted.get("name", "?")),
+        name=str(events[0].get("name", "?") if events else "?"),
         state=state,
         reason=reason,
         directory=str(directory.path),
-        exit_code=exit_code,
-        ranks=_last(latest, "submitted", "resubmitted").get("ranks"),
-        attempt=_last(latest, "submitted", "resubmitted").get("attempt", 1),
-        submitted_at=submitted.get("time"),
-        started_at=started.get("time"),
-        ended_at=ended.get("time"),
+        exit_code=exit_code if exit_code is not None else _whole(ended.get("exit_code")),
+        ranks=_whole(submission.get("ranks")),
+        attempt=_whole(submission.get("attempt")) or 1,
+        submitted_at=_time_of(events[0]) if events else None,
+        started_at=_time_of(_last(latest, "started")),
+        ended_at=_time_of(ended),
         progress=read_progress(directory),
-        result=read_json(directory.result),
+        result=_table(read_json(directory.result)),
         pictures=tuple(str(path) for path in directory.pictures()),
     )
 
@@ -123,26 +129,42 @@ def read_exit_code(directory: JobDirectory) -> int | None:
         return None
 
 
-def _judge_state(
-    directory: JobDirectory,
-    responsible: bool,  # noqa: FBT001 - one of the facts that are weighed
-    exit_code: int | None,
-    events: Sequence[dict[str, Any]],
+def _state_under_way(events: Sequence[dict[str, Any]]) -> State:
+    """Return how far a job is that somebody is responsible for."""
+    newest = [e["event"] for e in events if e.get("event") in PROGRESS_BY_EVENT]
+    return PROGRESS_BY_EVENT[newest[-1]] if newest else "UNKNOWN"
+
+
+def _final_state(
+    directory: JobDirectory, exit_code: int | None, ended: dict[str, Any]
 ) -> tuple[State, str]:
-    """Weigh what the files say. The absence of news is never good news."""
-    ended = _last(events, "ended")
-    if ended:
-        return ended["state"], ended["reason"]
-    if exit_code is not None:
-        return ("COMPLETED", "") if directory.done.exists() else ("UNKNOWN", "its story is damaged")
-    if responsible:
-        newest = [e["event"] for e in events if e.get("event") in PROGRESS_BY_EVENT]
-        return (PROGRESS_BY_EVENT[newest[-1]] if newest else "UNKNOWN"), ""
+    """Weigh what the files of a job that is over say. The absence of news is never good news."""
+    if ended.get("state") in FINAL_STATES:
+        return ended["state"], one_line(str(ended.get("reason", "")))
     if directory.done.exists():
         return "COMPLETED", ""
+    if exit_code is not None:
+        return "FAILED", f"exit status {exit_code}; why is lost, its events are damaged"
     if directory.cancel_request.exists():
         return "CANCELLED", "cancelled by its owner"
     return "FAILED", LOST_SUPERVISOR.format(job_id=directory.job_id)
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _table(value: object) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
+
+
+def _time_of(event: dict[str, Any]) -> str | None:
+    """Return when an event happened, or None if that is damaged."""
+    try:
+        moment = datetime.fromisoformat(event["time"]).astimezone(UTC)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    return moment.isoformat(timespec="milliseconds")
 
 
 def _since_last_submission(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -166,17 +188,26 @@ def read_progress(directory: JobDirectory) -> Progress | None:
 
 
 def progress_of(lines: Sequence[dict[str, Any]]) -> Progress | None:
-    """Sum up the newest metrics: speed and time left from the median of the lines given."""
+    """Sum up the newest metrics: speed and time left from the median of the lines given.
+
+    Lines without the numbers that this needs are passed over.
+    """
+    lines = [line for line in lines if all(_is_number(line.get(key)) for key in NUMBERS)]
     if not lines:
         return None
     newest = lines[-1]
     durations = sorted(line["step_s"] for line in lines)
     step_s = durations[len(durations) // 2]
-    total = newest.get("total_steps")
+    total = _whole(newest.get("total_steps"))
+    loss = newest.get("loss")
     return Progress(
         step=newest["step"],
         total_steps=total,
-        loss=newest.get("loss"),
+        loss=loss if _is_number(loss) else None,
         samples_per_s=newest["samples"] / step_s if step_s > 0 else None,
         time_left_s=(total - newest["step"]) * step_s if total else None,
     )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
