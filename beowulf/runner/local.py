@@ -20,26 +20,31 @@ from typing import TYPE_CHECKING
 from beowulf.errors import BeowulfError, InvalidInput, JobNotFound, LaunchError
 from beowulf.job.directory import JobDirectory
 from beowulf.job.durable import write_file
-from beowulf.job.events import read_events, record_event
-from beowulf.runner import machine
+from beowulf.job.events import record_event
+from beowulf.runner import fields, machine
 from beowulf.runner.batch_script import render_local
+from beowulf.runner.command import argument_vector, refuse_missing_script
 from beowulf.runner.lock import is_locked, take_lock
 from beowulf.runner.record import JobRecord, read_record
 from beowulf.runner.snapshot import take_snapshot
 from beowulf.runner.spec import JobSpec, format_spec, read_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 STAGING_PREFIX = ".staging-"
 JOB_ID = re.compile(r"[1-9][0-9]{0,8}")
 POLL_S = 0.05
 CANCEL_TIMEOUT_S = 30.0
+LEAVE_TIMEOUT_S = 10.0
 
 
 def jobs_root() -> Path:
     """Return where local jobs live: ``$XDG_STATE_HOME/beowulf/jobs``."""
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    try:
+        state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    except RuntimeError:  # a user without HOME who is not in the password file either
+        raise InvalidInput("HOME", "is not set", "set HOME or XDG_STATE_HOME") from None
     if not Path(state).is_absolute():
         raise InvalidInput("XDG_STATE_HOME", f"{state!r} is not absolute", "give a full path")
     return Path(state) / "beowulf" / "jobs"
@@ -65,9 +70,10 @@ class LocalBackend:
         script = render_local(spec, layout, here, mpiexec=mpiexec, python=Path(sys.executable))
 
         def stage(staging: JobDirectory) -> None:
-            take_snapshot(work_directory, staging.code, spec.files)
+            take_snapshot(work_directory, staging.code, spec.files, left_out=self.root)
+            refuse_missing_script(spec.command, staging.code)
             write_file(staging.spec, format_spec(spec))
-            write_file(staging.arguments, argument_vector(spec))
+            write_file(staging.arguments, argument_vector(spec.command))
             write_file(staging.batch_script, script.encode())
             staging.heartbeats.mkdir()
             staging.checkpoints.mkdir()
@@ -94,29 +100,41 @@ class LocalBackend:
             InvalidInput: The job still runs, has completed, or the resources don't fit.
         """
         directory = self.find(job_id)
+        with report_write_errors(self.root):
+            lock = _take_lock_of_ended(directory)
+            if lock is None:
+                raise InvalidInput(
+                    "--resume", f"job {job_id} is still running", f"first: beowulf cancel {job_id}"
+                )
+            try:
+                attempt = self._prepare_resume(directory, overrides)
+            except BaseException:
+                os.close(lock)
+                raise
+        return self._start(directory, lock, attempt=attempt)
+
+    def _prepare_resume(
+        self, directory: JobDirectory, overrides: Mapping[str, int | str | None]
+    ) -> int:
+        """Make a job that is over ready to start again and return its next attempt's number."""
         record = read_record(directory)
         if record.state == "COMPLETED":
-            raise InvalidInput("--resume", f"job {job_id} has completed", "submit it anew")
+            raise InvalidInput("--resume", f"job {record.id} has completed", "submit it anew")
         spec = read_spec(directory.spec).with_resources(**overrides)
         here = machine.this_machine()
         layout = machine.lay_out(spec.resources, here)
         spec = replace(spec, resources=machine.resolve(spec.resources, layout))
         python = Path(sys.executable)
         script = render_local(spec, layout, here, mpiexec=find_mpiexec(), python=python)
-        lock = take_lock(directory)
-        if lock is None:
-            raise InvalidInput(
-                "--resume", f"job {job_id} is still running", f"first: beowulf cancel {job_id}"
-            )
+        write_file(directory.spec, format_spec(spec))
+        write_file(directory.batch_script, script.encode())
         attempt = record.attempt + 1
+        record_event(directory, "resubmitted", attempt=attempt, ranks=layout.ranks)
         for leftover in (directory.exit_code, directory.done, directory.cancel_request):
             leftover.unlink(missing_ok=True)
         shutil.rmtree(directory.heartbeats, ignore_errors=True)
         directory.heartbeats.mkdir(exist_ok=True)
-        write_file(directory.spec, format_spec(spec))
-        write_file(directory.batch_script, script.encode())
-        record_event(directory, "resubmitted", attempt=attempt, ranks=layout.ranks)
-        return self._start(directory, lock, attempt=attempt)
+        return attempt
 
     def cancel(self, job_id: str) -> JobRecord:
         """End a job and every process of it, and return its record once it is over.
@@ -151,10 +169,9 @@ class LocalBackend:
         Raises:
             JobNotFound: No such job.
         """
-        directory = JobDirectory(self.root / job_id)
-        if not JOB_ID.fullmatch(job_id) or not directory.events.exists():
-            raise JobNotFound(f"no job {job_id!r}; beowulf jobs lists them")
-        return directory
+        if job_id not in self.ids():
+            raise JobNotFound(f"no job {fields.shortened(job_id)}; beowulf jobs lists them")
+        return JobDirectory(self.root / job_id)
 
     def newest(self) -> JobDirectory:
         """Return the directory of the job submitted last.
@@ -173,6 +190,12 @@ class LocalBackend:
             names = [entry.name for entry in self.root.iterdir()]
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise InvalidInput(
+                "job directory",
+                f"cannot read {self.root} ({error.strerror})",
+                "check its permissions, or set XDG_STATE_HOME to a directory elsewhere",
+            ) from None
         return sorted((name for name in names if JOB_ID.fullmatch(name)), key=int)
 
     def records(self) -> list[JobRecord]:
@@ -208,10 +231,10 @@ class LocalBackend:
     def _sweep_staging(self) -> None:
         """Remove what submits that were killed half-way left behind."""
         for path in self.root.glob(f"{STAGING_PREFIX}*"):
-            staging = JobDirectory(path)
-            young = time.time() - path.stat().st_mtime < 60
-            if not (young or is_locked(staging)):
-                shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # published or removed meanwhile
+                young = time.time() - path.stat().st_mtime < 60
+                if not (young or is_locked(JobDirectory(path))):
+                    shutil.rmtree(path, ignore_errors=True)
 
     def _start(self, directory: JobDirectory, lock: int, attempt: int) -> JobDirectory:
         """Start the supervisor, which inherits the lock, in a session of its own."""
@@ -233,9 +256,14 @@ class LocalBackend:
         return directory
 
 
-def argument_vector(spec: JobSpec) -> bytes:
-    """Return the job's command as the kernel wants it: each word's bytes, ended by a NUL."""
-    return b"".join(os.fsencode(word) + b"\0" for word in spec.command)
+def _take_lock_of_ended(directory: JobDirectory) -> int | None:
+    """Lock a job, and let a supervisor that has written the job's end get away first."""
+    deadline = time.monotonic() + LEAVE_TIMEOUT_S
+    while (lock := take_lock(directory)) is None:
+        if not read_record(directory).is_over or time.monotonic() > deadline:
+            return None
+        time.sleep(POLL_S)
+    return lock
 
 
 def find_mpiexec() -> Path:
@@ -265,12 +293,3 @@ def report_write_errors(root: Path) -> Iterator[None]:
             f"cannot write below {root} ({error.strerror or error})",
             f"{remedy}, or set XDG_STATE_HOME to a directory elsewhere",
         ) from error
-
-
-def job_story(directory: JobDirectory) -> list[str]:
-    """Return the job's events as lines for people."""
-    lines = []
-    for event in read_events(directory):
-        details = ", ".join(f"{k} {v}" for k, v in event.items() if k not in ("time", "event"))
-        lines.append(f"{event['time']}  {event['event']}  {details}".rstrip())
-    return lines
