@@ -59,14 +59,14 @@ def _print_table(records: list[JobRecord]) -> None:
     for record in records:
         table.add_row(
             record.id,
-            record.name,
+            Text(record.name),  # as it is: in a plain string, [brackets] would be markup
             Text(record.state, style=STATE_COLOURS.get(record.state, "")),
             str(record.ranks or "-"),
             _steps(record),
             number(record.progress.loss if record.progress else None),
             duration(record.elapsed_s),
             _local_time(record.submitted_at),
-            record.reason,
+            Text(record.reason),
         )
     console = Console()
     if not console.is_terminal:

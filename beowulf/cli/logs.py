@@ -21,7 +21,7 @@ from beowulf.runner.record import read_record
 def command(job_id: str | None, keep_following: bool, tail: int | None, as_json: bool) -> None:
     """Show what a job prints. Without ID: the newest job."""
     backend = LocalBackend()
-    directory = backend.find(job_id) if job_id else backend.newest()
+    directory = backend.find(job_id) if job_id is not None else backend.newest()
     if as_json and keep_following:
         raise click.UsageError("--json prints one document and cannot follow; leave out -f")
     reader = LogReader(directory.log)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,8 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a path may hold bytes that are no text
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(run(arguments))
 
 
@@ -75,26 +78,29 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 2
-    except click.ClickException as error:
-        return _complain(_one_line_of(error), 2)
-    except BeowulfError as error:
-        return _complain(str(error), error.exit_status)
     except (click.Abort, KeyboardInterrupt):
         return _complain("interrupted", INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()  # the reader has left: nobody to tell
         return 1
+    except (click.ClickException, BeowulfError, OSError) as error:
+        return _complain(*_explanation_of(error))
     return status if isinstance(status, int) else 0
 
 
 def _complain(message: str, status: int) -> int:
-    click.echo(f"beowulf: {message}", err=True)
+    click.echo(f"beowulf: {one_line(message)}", err=True)
     return status
 
 
-def _one_line_of(error: click.ClickException) -> str:
-    """Return click's complaint in one line that ends with what to type."""
+def _explanation_of(error: click.ClickException | BeowulfError | OSError) -> tuple[str, int]:
+    """Return what to say of an error, and the exit status that it gives."""
+    if isinstance(error, BeowulfError):
+        return str(error), error.exit_status
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}; check its permissions and its owner", 1
     context: Any = getattr(error, "ctx", None)
     path = context.command_path if context else "beowulf"
-    message = one_line(error.format_message().replace("\n", " ")).rstrip(".")
-    return f"{message}; see: {path} --help"
+    message = error.format_message().replace("\n", " ").rstrip(".")
+    return f"{message}; see: {path} --help", 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,8 +19,19 @@ json_option = click.option(
 
 
 def print_json(**document: Any) -> None:
-    """Print one document of the command line's JSON contract."""
-    click.echo(json.dumps({"schema": SCHEMA, **document}))
+    """Print one document of the command line's JSON contract.
+
+    A number that JSON does not know (the loss of a training that diverged) is null.
+    """
+    click.echo(json.dumps(_finite({"schema": SCHEMA, **document}), allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def say(text: str) -> None:

@@ -32,7 +32,7 @@ LOG_LINES = 15
 def command(job_id: str | None, as_json: bool) -> None:
     """Say how a job is, and why. Without ID: the newest job."""
     backend = LocalBackend()
-    directory = backend.find(job_id) if job_id else backend.newest()
+    directory = backend.find(job_id) if job_id is not None else backend.newest()
     record = read_record(directory)
     if as_json:
         print_json(job=record.to_json())

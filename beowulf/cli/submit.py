@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,8 @@ def _read_request(script: str | None, flags: dict[str, Any]) -> tuple[JobSpec, P
     path = Path(fields.text("SCRIPT", script))
     _refuse_unreadable(path)
     if path.suffix == ".toml":
-        spec, work_directory = read_spec(path), flags["directory"] or path.resolve().parent
+        work_directory = (flags["directory"] or path.resolve().parent).resolve()
+        spec = read_spec(path)
     else:
         work_directory = (flags["directory"] or path.parent).resolve()
         spec = spec_from({"command": ["python", _script_inside(path, work_directory)]},
@@ -94,6 +96,8 @@ def _refuse_unreadable(path: Path) -> None:
                 f"{str(path)!r} is a directory",
                 "name a Python script or a job file in it",
             )
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for a writer
+            raise InvalidInput("SCRIPT", f"{str(path)!r} is not a file", "name a regular file")
         path.open("rb").close()
     except OSError as error:
         raise InvalidInput(
