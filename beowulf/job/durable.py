@@ -71,6 +71,7 @@ def append_json_line(path: Path, value: object) -> None:
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         size = os.fstat(descriptor).st_size
+        # Another writer's line that is seen half-way makes an empty line here, which harms nobody.
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
             line = b"\n" + line
         if os.write(descriptor, line) < len(line):

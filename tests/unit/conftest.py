@@ -1,0 +1,127 @@
+"""What unit tests share: examples that are the same every time, disks that fill up."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from beowulf.job.directory import JobDirectory
+from tests.conftest import BEOWULF
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# The same examples on every machine and every day, however slow the machine is.
+settings.register_profile(
+    "unit",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("unit")
+
+SMALL_DISK_BYTES = 1 << 20
+PR_CAPBSET_DROP = 24  # prctl(2)
+OVERRIDING_CAPABILITIES = (1, 2)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH: capabilities(7)
+
+
+class BoundBeowulf(Protocol):
+    """Run ``beowulf`` as somebody whom file permissions hold back."""
+
+    def __call__(
+        self, *arguments: str | Path, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> JobDirectory:
+    """An empty job directory."""
+    path = tmp_path / "jobs" / "7"
+    for part in ("code", "heartbeat", "checkpoints"):
+        (path / part).mkdir(parents=True)
+    return JobDirectory(path)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for one megabyte."""
+    path = tmp_path / "small-disk"
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_BYTES}", "tmpfs", str(path)]
+    try:
+        mounted = subprocess.run(mount, check=False, capture_output=True, text=True)
+        reason = mounted.stderr.strip() if mounted.returncode else ""
+    except FileNotFoundError:
+        reason = "there is no mount command"
+    if reason:
+        pytest.skip(f"cannot mount a small disk: {reason}")
+    yield path
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def fill(directory: Path) -> Path:
+    """Write to a disk until nothing more fits; return the file to remove to make room."""
+    path = directory / "filler"
+    with path.open("wb", buffering=0) as file:
+        for size in (1 << 16, 1 << 8, 1):
+            try:
+                while file.write(b"x" * size) == size:
+                    pass
+            except OSError as error:
+                assert error.errno == errno.ENOSPC  # noqa: PT017 - the loop has no other end
+    return path
+
+
+@pytest.fixture
+def bound_beowulf(environment: dict[str, str], tmp_path: Path) -> BoundBeowulf:
+    """Return ``beowulf`` for somebody whom file permissions hold back, as they do not hold root."""
+
+    def run(
+        *arguments: str | Path, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [BEOWULF, *arguments],
+            cwd=tmp_path,
+            env={**environment, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=120,
+            check=False,
+            preexec_fn=_give_up_overriding,
+        )
+
+    closed = tmp_path / "closed"
+    closed.touch(mode=0o000)
+    try:
+        probe = subprocess.run(
+            [sys.executable, "-c", f"open({str(closed)!r})"],
+            check=False,
+            capture_output=True,
+            preexec_fn=_give_up_overriding,
+        )
+    except subprocess.SubprocessError:
+        pytest.skip("this root cannot give up its power over file permissions")
+    closed.unlink()
+    assert b"PermissionError" in probe.stderr
+    return run
+
+
+def _give_up_overriding() -> None:
+    """Make permissions count for root as for everybody, from the next program on."""
+    if os.geteuid() != 0:
+        return
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    for capability in OVERRIDING_CAPABILITIES:
+        if prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "PR_CAPBSET_DROP")
