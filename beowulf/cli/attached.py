@@ -13,8 +13,14 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from beowulf.cli.output import duration, number, print_json, progress_words, say
-from beowulf.cli.submit import say_what_next
+from beowulf.cli.output import (
+    duration,
+    number,
+    print_json,
+    progress_words,
+    say,
+    say_what_next,
+)
 from beowulf.cli.wait import exit_status_of
 from beowulf.runner.follow import LogReader, follow
 from beowulf.runner.record import JobRecord, Progress, read_progress, read_record

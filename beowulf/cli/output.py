@@ -11,6 +11,8 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from beowulf.runner.record import JobRecord
+
 SCHEMA = 1
 
 json_option = click.option(
@@ -75,3 +77,11 @@ STATE_COLOURS = {
     "COMPLETED": "green", "FAILED": "red", "TIMEOUT": "red", "CANCELLED": "yellow",
     "UNKNOWN": "magenta", "RUNNING": "cyan", "STARTING": "cyan", "RECOVERING": "cyan",
 }  # fmt: skip
+
+
+def say_what_next(record: JobRecord) -> None:
+    """Print the commands with which to come back to a job."""
+    say(f"job {record.id} ({record.name}) in {record.directory}")
+    say(f"  follow: beowulf logs -f {record.id}")
+    say(f"  look:   beowulf status {record.id}")
+    say(f"  end:    beowulf cancel {record.id}")

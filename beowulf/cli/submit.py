@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from beowulf.cli.output import json_option, print_json, say
+from beowulf.cli.output import json_option, print_json, say_what_next
 from beowulf.errors import InvalidInput
 from beowulf.runner import fields
 from beowulf.runner.local import LocalBackend
-from beowulf.runner.record import JobRecord, read_record
+from beowulf.runner.record import read_record
 from beowulf.runner.spec import JobSpec, read_spec, spec_from
 
 if TYPE_CHECKING:
@@ -162,11 +162,3 @@ def _detach(directory: JobDirectory, *, as_json: bool) -> int:
         click.echo(record.id)
         say_what_next(record)
     return 0
-
-
-def say_what_next(record: JobRecord) -> None:
-    """Print the commands with which to come back to a job."""
-    say(f"job {record.id} ({record.name}) in {record.directory}")
-    say(f"  follow: beowulf logs -f {record.id}")
-    say(f"  look:   beowulf status {record.id}")
-    say(f"  end:    beowulf cancel {record.id}")
