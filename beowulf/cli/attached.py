@@ -15,9 +15,9 @@ from rich.table import Table
 
 from beowulf.cli.output import (
     duration,
-    number,
     print_json,
     progress_words,
+    result_lines,
     say,
     say_what_next,
 )
@@ -154,7 +154,7 @@ def _say_end(record: JobRecord) -> None:
     say(f"\n{head} job {record.id} ({record.name}) after {duration(record.elapsed_s)}")
     lines = [("reason", record.reason)] if record.reason else []
     if record.state == "COMPLETED":
-        lines += [(name, _shown(value)) for name, value in (record.result or {}).items()]
+        lines += result_lines(record)
     lines += [("picture", picture) for picture in record.pictures]
     lines.append(("directory", record.directory))
     if record.state != "COMPLETED":
@@ -162,7 +162,3 @@ def _say_end(record: JobRecord) -> None:
     width = max(len(label) for label, _ in lines)
     for label, value in lines:
         say(f"  {label:<{width}}  {value}")
-
-
-def _shown(value: object) -> str:
-    return number(value) if isinstance(value, float) else str(value)

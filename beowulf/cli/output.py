@@ -85,3 +85,13 @@ def say_what_next(record: JobRecord) -> None:
     say(f"  follow: beowulf logs -f {record.id}")
     say(f"  look:   beowulf status {record.id}")
     say(f"  end:    beowulf cancel {record.id}")
+
+
+def result_lines(record: JobRecord) -> list[tuple[str, str]]:
+    """Return what the job's script reported, less what it left open."""
+    reported = (record.result or {}).items()
+    return [
+        (name, number(value) if isinstance(value, float) else str(value))
+        for name, value in reported
+        if value is not None
+    ]

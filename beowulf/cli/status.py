@@ -10,9 +10,9 @@ from beowulf.cli.output import (
     STATE_COLOURS,
     duration,
     json_option,
-    number,
     print_json,
     progress_words,
+    result_lines,
     say,
 )
 from beowulf.cli.parameters import job_argument
@@ -60,10 +60,8 @@ def _lines(record: JobRecord) -> list[tuple[str, str]]:
     if record.progress:
         words = progress_words(vars(record.progress) | _final(record))
         lines.append(("progress", words))
-    for name, value in (record.result or {}).items():
-        if record.state == "COMPLETED":
-            shown = number(value) if isinstance(value, float) else str(value)
-            lines.append(("result", f"{name} = {shown}"))
+    if record.state == "COMPLETED":
+        lines += [("result", f"{name} = {value}") for name, value in result_lines(record)]
     lines += [("picture", picture) for picture in record.pictures]
     lines.append(("directory", record.directory))
     return lines
