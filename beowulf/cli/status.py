@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import click
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from beowulf.job.directory import JobDirectory
 
 LOG_LINES = 15
+# What Open MPI's launcher says below a rank's own words, which tell more.
+LAUNCHER_NOTICE = re.compile(r"^-{60,}\nprterun .*?^-{60,}\n", re.DOTALL | re.MULTILINE)
 
 
 @click.command("status")
@@ -73,7 +76,8 @@ def _final(record: JobRecord) -> dict[str, None]:
 
 
 def _print_last_lines(directory: JobDirectory) -> None:
-    lines = read_tail(directory.log, 16_384).decode(errors="replace").splitlines()
+    text = read_tail(directory.log, 16_384).decode(errors="replace")
+    lines = LAUNCHER_NOTICE.sub("", text).splitlines()
     if lines:
         say(f"\nlast lines of {directory.log}:")
         for line in lines[-LOG_LINES:]:
