@@ -68,6 +68,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
+def short(value: object) -> str:
+    """Name a parameter in a test's ID, which must not be as long as the parameter."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return "huge"
+    return repr(value)[:24] if len(repr(value)) < 10_000 else f"long {type(value).__name__}"
+
+
 def fill(directory: Path) -> Path:
     """Write to a disk until nothing more fits; return the file to remove to make room."""
     path = directory / "filler"
