@@ -94,6 +94,9 @@ def _failure_without_witness(
 ) -> Outcome:
     finished = {heartbeat.rank for heartbeat in heartbeats if heartbeat.state == "finished"}
     missing = [str(rank) for rank in range(ranks) if rank not in finished]
+    if not missing:
+        reason = "every rank finished, but the last one could not write the proof of it"
+        return Outcome("FAILED", reason, UNPROVEN_EXIT_CODE)
     silent = f"rank{'s' if len(missing) > 1 else ''} {', '.join(missing[:8])}"
     if launcher_status == 0:
         reason = f"mpiexec returned 0, but {silent} never wrote that it finished"

@@ -64,9 +64,10 @@ def record_end(directory: JobDirectory, outcome: Outcome) -> None:
 
 def _run(directory: JobDirectory, spec: JobSpec, ranks: int, attempt: int) -> Outcome:
     if directory.cancel_request.exists():
-        return _judge(directory, ranks, 0, "cancel")
+        return _judge(directory, ranks, 0, "cancel", 0)
     mine = os.getpid()
     with directory.log.open("ab", buffering=0) as log:
+        log_start = log.seek(0, os.SEEK_END)  # what is before it is of earlier attempts
         launcher = subprocess.Popen(
             ["/bin/bash", str(directory.batch_script)],
             env=launcher_environment(os.environ, spec, directory, attempt),
@@ -88,7 +89,7 @@ def _run(directory: JobDirectory, spec: JobSpec, ranks: int, attempt: int) -> Ou
         left = end_processes(directory, GRACE_S)
         if left:
             print(f"could not end processes {left}", file=sys.stderr)
-    return _judge(directory, ranks, launcher.wait(), stop)
+    return _judge(directory, ranks, launcher.wait(), stop, log_start)
 
 
 def _wait(
@@ -116,14 +117,17 @@ def _wait(
     return None
 
 
-def _judge(directory: JobDirectory, ranks: int, launcher_status: int, stop: Stop | None) -> Outcome:
+def _judge(
+    directory: JobDirectory, ranks: int, launcher_status: int, stop: Stop | None, log_start: int
+) -> Outcome:
+    printed = directory.log.stat().st_size - log_start
     return judge(
         done=directory.done.exists(),
         launcher_status=launcher_status,
         stop=stop,
         ranks=ranks,
         heartbeats=read_heartbeats(directory, ranks),
-        log_tail=read_tail(directory.log, LOG_TAIL_BYTES),
+        log_tail=read_tail(directory.log, max(0, min(LOG_TAIL_BYTES, printed))),
     )
 
 
