@@ -1,0 +1,145 @@
+"""How a job ended: success is proven, the first failure is the cause, news outweighs silence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from beowulf.job.heartbeat import Heartbeat, RankState
+from beowulf.runner.outcome import Outcome, judge
+
+RANK_1_KILLED = b"""--------------------------------------------------------------------------
+prterun noticed that process rank 1 with PID 4711 on node node3 exited on
+signal 9 (Killed).
+--------------------------------------------------------------------------
+"""
+
+
+def heartbeat(rank: int, state: RankState, **details: Any) -> Heartbeat:
+    return Heartbeat(rank=rank, attempt=1, state=state, host=f"node{rank}", **details)
+
+
+def outcome(**facts: Any) -> Outcome:
+    """Judge a job of two ranks of which nothing is known, but for these facts."""
+    nothing: dict[str, Any] = {
+        "done": False, "launcher_status": 0, "stop": None, "ranks": 2, "heartbeats": [],
+        "log_tail": b"",
+    }  # fmt: skip
+    return judge(**(nothing | facts))
+
+
+@pytest.mark.parametrize("launcher_status", [0, 1, 137, -9])
+@pytest.mark.parametrize("stop", [None, "done", "cancel", "time limit"])
+def test_the_done_marker_proves_success_whatever_else_is_said(
+    launcher_status: int, stop: str | None
+) -> None:
+    assert outcome(done=True, launcher_status=launcher_status, stop=stop) == Outcome(
+        "COMPLETED", "", 0
+    )
+
+
+def test_a_cancelled_job() -> None:
+    ended = [heartbeat(0, "failed", exit_code=143, error="killed by signal 15 (SIGTERM)")]
+    assert outcome(stop="cancel", heartbeats=ended, launcher_status=1) == Outcome(
+        "CANCELLED", "cancelled by its owner", 143
+    )
+
+
+def test_a_job_that_ran_too_long() -> None:
+    ended = [heartbeat(0, "failed", exit_code=143, error="killed by signal 15 (SIGTERM)")]
+    assert outcome(stop="time limit", heartbeats=ended, launcher_status=1) == Outcome(
+        "TIMEOUT", "ran longer than its time limit", 124
+    )
+
+
+def test_the_rank_that_failed_first_is_the_cause() -> None:
+    ended = [
+        heartbeat(0, "failed", exit_code=143, error="killed by signal 15 (SIGTERM)", time=20.0),
+        heartbeat(1, "failed", exit_code=3, error="ValueError: no such file", time=10.0),
+    ]
+    assert outcome(heartbeats=ended, launcher_status=143) == Outcome(
+        "FAILED", "rank 1 on node1 failed: ValueError: no such file", 3
+    )
+
+
+def test_a_rank_that_was_killed() -> None:
+    ended = [
+        heartbeat(0, "running"),
+        heartbeat(1, "failed", exit_code=137, error="killed by signal 9 (SIGKILL)"),
+    ]
+    assert outcome(heartbeats=ended, launcher_status=137) == Outcome(
+        "FAILED", "rank 1 on node1 was killed by signal 9 (SIGKILL)", 137
+    )
+
+
+def test_a_rank_that_failed_without_a_word() -> None:
+    ended = [heartbeat(1, "failed", exit_code=5)]
+    assert outcome(heartbeats=ended) == Outcome(
+        "FAILED", "rank 1 on node1 failed: exit status 5", 5
+    )
+
+
+def test_a_failure_never_has_exit_status_0() -> None:
+    ended = [heartbeat(1, "failed", exit_code=0), heartbeat(0, "finished", exit_code=0)]
+    assert outcome(heartbeats=ended).exit_code == 1
+    assert outcome(heartbeats=ended).state == "FAILED"
+
+
+def test_a_rank_lost_with_its_watcher_is_named_by_the_launcher() -> None:
+    alive = [heartbeat(0, "running"), heartbeat(1, "running")]
+    assert outcome(heartbeats=alive, launcher_status=137, log_tail=RANK_1_KILLED) == Outcome(
+        "FAILED", "rank 1 on node3 was killed by signal 9", 137
+    )
+
+
+def test_a_rank_lost_with_its_watcher_outweighs_those_ended_because_of_it() -> None:
+    ended = [
+        heartbeat(0, "failed", exit_code=143, error="killed by signal 15 (SIGTERM)"),
+        heartbeat(1, "running"),
+    ]
+    assert outcome(heartbeats=ended, log_tail=RANK_1_KILLED).reason == (
+        "rank 1 on node3 was killed by signal 9"
+    )
+
+
+def test_a_rank_s_own_words_outweigh_the_launcher_s() -> None:
+    ended = [heartbeat(1, "failed", exit_code=1, error="ValueError: 7")]
+    assert outcome(heartbeats=ended, log_tail=RANK_1_KILLED).reason == (
+        "rank 1 on node1 failed: ValueError: 7"
+    )
+
+
+def test_a_launcher_that_returns_0_proves_nothing() -> None:
+    silent = [heartbeat(0, "finished", exit_code=0), heartbeat(1, "running")]
+    assert outcome(heartbeats=silent, launcher_status=0) == Outcome(
+        "FAILED", "mpiexec returned 0, but rank 1 never wrote that it finished", 1
+    )
+    assert outcome(launcher_status=0).reason == (
+        "mpiexec returned 0, but ranks 0, 1 never wrote that it finished"
+    )
+
+
+def test_a_launcher_that_could_not_start_the_ranks() -> None:
+    assert outcome(launcher_status=213) == Outcome(
+        "FAILED", "mpiexec could not start the ranks (exit status 213)", 213
+    )
+
+
+def test_a_launcher_that_was_killed() -> None:
+    alive = [heartbeat(0, "running"), heartbeat(1, "running")]
+    assert outcome(heartbeats=alive, launcher_status=-9) == Outcome(
+        "FAILED", "mpiexec ended with status 137 while ranks 0, 1 ran", 137
+    )
+
+
+def test_only_a_few_of_many_silent_ranks_are_named() -> None:
+    reason = outcome(ranks=1000, heartbeats=[heartbeat(0, "running")], launcher_status=1).reason
+    assert "0, 1, 2, 3, 4, 5, 6, 7 ran" in reason
+
+
+def test_ranks_that_all_finished_without_proof() -> None:
+    finished = [heartbeat(rank, "finished", exit_code=0) for rank in (0, 1)]
+    assert outcome(heartbeats=finished) == Outcome(
+        "FAILED", "every rank finished, but the last one could not write the proof of it", 1
+    )
