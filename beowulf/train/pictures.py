@@ -51,9 +51,17 @@ def draw_loss_curve(
     axes.plot(steps, smoothed, color="#08519c", linewidth=2, label="smoothed")
     for name, level in (levels or {}).items():
         axes.axhline(level, color="#636363", linewidth=1, linestyle="--")
-        axes.annotate(f"{name}: {level:.3g}", (1, level), (-4, 3), color="#636363",
-                      xycoords=("axes fraction", "data"), textcoords="offset points",
-                      ha="right", size="small")  # fmt: skip
+        axes.annotate(
+            f"{name}: {level:.3g}",
+            (1, level),
+            (-4, 4),
+            color="#636363",
+            size="small",
+            ha="right",
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
+        )
     if len(losses) and losses.min() > 0 and smoothed.max() > LOGARITHMIC_FROM * smoothed.min():
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")

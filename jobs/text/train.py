@@ -160,12 +160,14 @@ with train.Run(  # 1. open a run
     model = Transformer(
         len(alphabet), options.context, options.layers, options.heads, options.width
     )
-    # Adam divides each gradient by its own usual size. Where that size is next to nothing,
-    # what it divides is rounding noise, which differs with the split of the batch, and it
-    # blows the noise up to a full step. So eps, which is added to the size, is far above
-    # the noise of 32-bit sums (about 1e-9 here) and still below the gradients that matter.
-    # The warm-up does its part: the first steps, whose usual size rests on few gradients,
-    # are small ones.
+    # The order in which numbers are added up changes their last bits, so every split of the
+    # batch has rounding noise of its own. Adam could make it grow, since it divides each
+    # gradient by that gradient's usual size. Two things keep it as small as it is, which
+    # is a few 1e-7 of the loss after 200 steps. The learning rate warms up: with five
+    # times this rate and no warm-up the training jumps about, and the losses of 1 and of 3
+    # ranks differ by a per cent after 200 steps. And eps, which is added to the usual size,
+    # lies far below the gradients that matter (1e-5 to 1e-2 here) and far above mere noise
+    # (1e-10), so that a gradient that is nothing but noise does not make a full step.
     optimizer = torch.optim.AdamW(
         model.parameters(), options.learning_rate, betas=(0.9, 0.99), eps=1e-6, weight_decay=0.1
     )
