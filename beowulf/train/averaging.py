@@ -7,6 +7,9 @@ unequal shares count for what they did.
 
 from __future__ import annotations
 
+import itertools
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -20,6 +23,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Arrays = Sequence[NDArray[np.floating]]
+    Outline = tuple[np.dtype[np.floating], tuple[int, ...]]  # an array's type and shape
+
+
+SUMMABLE = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
 
 
 class Averaging(Protocol):
@@ -38,13 +45,14 @@ def naive(comm: MPI.Comm, arrays: Arrays, samples: int) -> None:
 
 
 class Dense:
-    """Average all arrays of one type in one piece, in a buffer that is kept between steps.
+    """Average all arrays of one type in one message, in a buffer that is kept between steps.
 
     Moves the same numbers as ``naive`` in one message instead of one per array.
     """
 
     def __init__(self) -> None:
-        self._buffers: dict[np.dtype[np.floating], NDArray[np.floating]] = {}
+        self._outlines: list[Outline] = []
+        self._messages: list[Message] = []
 
     def __call__(self, comm: MPI.Comm, arrays: Arrays, samples: int) -> None:
         """Replace each array by its sum over all ranks divided by ``samples``. Collective."""
@@ -52,26 +60,36 @@ class Dense:
             for array in arrays:
                 np.divide(array, samples, out=array)
             return
-        by_type: dict[np.dtype[np.floating], list[NDArray[np.floating]]] = {}
-        for array in arrays:
-            by_type.setdefault(array.dtype, []).append(array)
-        for dtype, group in by_type.items():
-            self._average(comm, dtype, group, samples)
+        outlines = [(array.dtype, array.shape) for array in arrays]
+        if outlines != self._outlines:
+            self._outlines, self._messages = outlines, compose(outlines)
+        for message in self._messages:
+            for index, place in message.places:
+                place[...] = arrays[index]
+            comm.Allreduce(MPI.IN_PLACE, message.buffer)
+            for index, place in message.places:
+                np.divide(place, samples, out=arrays[index])
 
-    def _average(
-        self, comm: MPI.Comm, dtype: np.dtype[np.floating], arrays: Arrays, samples: int
-    ) -> None:
-        size = sum(array.size for array in arrays)
-        flat = self._buffers.get(dtype)
-        if flat is None or flat.size != size:
-            flat = self._buffers[dtype] = np.empty(size, dtype)
-        np.concatenate([array.ravel() for array in arrays], out=flat)
-        comm.Allreduce(MPI.IN_PLACE, flat)
-        flat /= samples
-        start = 0
-        for array in arrays:
-            array[...] = flat[start : start + array.size].reshape(array.shape)
-            start += array.size
+
+@dataclass(frozen=True)
+class Message:
+    """A flat buffer, and where in it each array lies: (index of the array, its place)."""
+
+    buffer: NDArray[np.floating]
+    places: list[tuple[int, NDArray[np.floating]]]
+
+
+def compose(outlines: Sequence[Outline]) -> list[Message]:
+    """Return one message per type, with a place for every array of that type in it."""
+    messages = []
+    for dtype in dict.fromkeys(dtype for dtype, _ in outlines):
+        mine = [(i, shape) for i, (of_type, shape) in enumerate(outlines) if of_type == dtype]
+        ends = list(itertools.accumulate(math.prod(shape) for _, shape in mine))
+        buffer = np.empty(ends[-1], dtype)
+        pieces = np.split(buffer, ends[:-1])
+        places = [(i, piece.reshape(shape)) for (i, shape), piece in zip(mine, pieces, strict=True)]
+        messages.append(Message(buffer, places))
+    return messages
 
 
 STRATEGIES: dict[str, Callable[[], Averaging]] = {"naive": lambda: naive, "dense": Dense}
@@ -95,7 +113,7 @@ def refuse_unsummable(arrays: Arrays) -> None:
     as bytes, without a word.
     """
     for array in arrays:
-        if array.dtype not in (np.float32, np.float64):
+        if array.dtype not in SUMMABLE:
             raise TrainingError(
                 f"gradients: MPI cannot add up {array.dtype}; convert them to float32 or float64"
             )

@@ -30,18 +30,18 @@ class Schedule:
         """How many steps show every sample once; the last one may be smaller."""
         return -(-self.samples // self.global_batch)
 
-    def epoch_of(self, step: int) -> int:
-        """Return the epoch that ``step`` belongs to."""
-        return step // self.steps_per_epoch
-
     def permutation(self, epoch: int) -> NDArray[np.int64]:
         """Return the order of the samples in one epoch, shape (samples,)."""
         return np.random.default_rng([self.seed, epoch]).permutation(self.samples)
 
-    def bounds(self, step: int) -> tuple[int, int]:
-        """Return where in its epoch's permutation the global batch of ``step`` lies."""
-        start = step % self.steps_per_epoch * self.global_batch
-        return start, min(start + self.global_batch, self.samples)
+    def global_batches(self, start: int, stop: int) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
+        """Yield the number, the epoch and the samples of each step from ``start`` to ``stop``."""
+        length = self.steps_per_epoch
+        for epoch in range(start // length, -(-stop // length)):
+            permutation = self.permutation(epoch)
+            for step in range(max(start, epoch * length), min(stop, (epoch + 1) * length)):
+                first = (step - epoch * length) * self.global_batch
+                yield step, epoch, permutation[first : first + self.global_batch]
 
 
 @dataclass(frozen=True)

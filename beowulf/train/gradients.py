@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from beowulf.errors import TrainingError
-from beowulf.train.averaging import refuse_unsummable
+from beowulf.train.averaging import SUMMABLE, refuse_unsummable
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -26,30 +26,11 @@ def is_torch_module(value: object) -> bool:
     return torch is not None and isinstance(value, torch.nn.Module)
 
 
-def numpy_gradients(gradients: Gradients) -> list[NDArray[np.floating]]:
-    """Return the arrays in ``gradients``, in an order that is the same on every rank.
-
-    Raises:
-        TrainingError: There is something else in it than floating-point arrays.
-    """
-    if isinstance(gradients, np.ndarray):
-        found: list[object] = [gradients]
-    elif isinstance(gradients, Mapping):
-        found = [gradients[key] for key in sorted(gradients)]
-    elif isinstance(gradients, Sequence) and not isinstance(gradients, str | bytes):
-        found = list(gradients)
-    else:
-        found = [gradients]
-    arrays: list[NDArray[np.floating]] = []
-    for value in found:
-        if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
-            what = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
-            raise TrainingError(
-                f"gradients: expected arrays of floating-point numbers, found {what}; give a "
-                "NumPy array, a list or dict of them, or a torch.nn.Module"
-            )
-        arrays.append(value)
-    return arrays
+def as_number(loss: Any) -> float:
+    """Return a loss as a number, without the history that PyTorch keeps with a tensor."""
+    if isinstance(loss, float):
+        return loss
+    return float(loss.detach() if hasattr(loss, "detach") else loss)
 
 
 def average_with(
@@ -63,16 +44,50 @@ def average_with(
 
     ``loss`` travels with the gradients: an exchange of its own would cost a small
     step more than the arithmetic does.
+
+    Raises:
+        TrainingError: There is something else in it than floating-point arrays.
     """
     if is_torch_module(gradients):
         from beowulf.train.torch_module import average_module  # noqa: PLC0415 - optional extra
 
         average_module(averaging, comm, gradients, loss, samples)
         return
-    arrays = numpy_gradients(gradients)
-    wide = [array.astype(np.float32) if array.dtype == np.float16 else array for array in arrays]
+    found = _listed(gradients)
+    for value in found:
+        if not isinstance(value, np.ndarray) or value.dtype not in SUMMABLE:
+            _average_converted(averaging, comm, found, loss, samples)
+            return
+    averaging(comm, [*found, loss], samples)
+
+
+def _listed(gradients: Gradients) -> list[Any]:
+    """Return what is in ``gradients``, in an order that is the same on every rank."""
+    if isinstance(gradients, (dict, Mapping)):  # dict first: an abstract class is slow to ask
+        return [gradients[key] for key in sorted(gradients)]
+    if isinstance(gradients, (list, tuple, Sequence)) and not isinstance(gradients, str | bytes):
+        return list(gradients)
+    return [gradients]
+
+
+def _average_converted(
+    averaging: Averaging, comm: MPI.Comm, found: list[Any], loss: NDArray[np.float64], samples: int
+) -> None:
+    """Average arrays that MPI cannot all add up, in a wider type. Collective.
+
+    Raises:
+        TrainingError: There is something in it that cannot be widened.
+    """
+    for value in found:
+        if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+            what = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
+            raise TrainingError(
+                f"gradients: expected arrays of floating-point numbers, found {what}; give a "
+                "NumPy array, a list or dict of them, or a torch.nn.Module"
+            )
+    wide = [array.astype(np.float32) if array.dtype == np.float16 else array for array in found]
     refuse_unsummable(wide)
     averaging(comm, [*wide, loss], samples)
-    for array, result in zip(arrays, wide, strict=True):
+    for array, result in zip(found, wide, strict=True):
         if array is not result:
             array[...] = result

@@ -19,12 +19,12 @@ class MetricsWriter:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lines: list[str] = []
+        self._lines: list[dict[str, Any]] = []
         self._flushed_at = 0.0
 
     def append(self, line: dict[str, Any]) -> None:
         """Add a line; it reaches the file within half a second of training."""
-        self._lines.append(json.dumps(line))
+        self._lines.append(line)  # turned into text when written: many at once are cheaper
         if time.monotonic() - self._flushed_at > FLUSH_EVERY_S:
             self.flush()
 
@@ -32,7 +32,7 @@ class MetricsWriter:
         """Write out what is waiting."""
         if self._lines:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write("\n".join(self._lines) + "\n")
+                file.write("".join(f"{json.dumps(line)}\n" for line in self._lines))
             self._lines.clear()
         self._flushed_at = time.monotonic()
 
