@@ -147,7 +147,7 @@ STATES = {
     "FAILED": "a rank failed, or the supervisor was lost; `reason` says which and why",
     "CANCELLED": "ended by `beowulf cancel`",
     "TIMEOUT": "ended by its time limit",
-    "UNKNOWN": "the job directory is damaged",
+    "UNKNOWN": "somebody is responsible for it, but its events cannot be read",
 }
 
 
