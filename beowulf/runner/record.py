@@ -131,15 +131,15 @@ def read_exit_code(directory: JobDirectory) -> int | None:
 
 def _state_under_way(events: Sequence[dict[str, Any]]) -> State:
     """Return how far a job is that somebody is responsible for."""
-    newest = [e["event"] for e in events if e.get("event") in PROGRESS_BY_EVENT]
-    return PROGRESS_BY_EVENT[newest[-1]] if newest else "UNKNOWN"
+    names = (str(event.get("event")) for event in reversed(events))
+    return next((PROGRESS_BY_EVENT[name] for name in names if name in PROGRESS_BY_EVENT), "UNKNOWN")
 
 
 def _final_state(
     directory: JobDirectory, exit_code: int | None, ended: dict[str, Any]
 ) -> tuple[State, str]:
     """Weigh what the files of a job that is over say. The absence of news is never good news."""
-    if ended.get("state") in FINAL_STATES:
+    if str(ended.get("state")) in FINAL_STATES:
         return ended["state"], one_line(str(ended.get("reason", "")))
     if directory.done.exists():
         return "COMPLETED", ""
