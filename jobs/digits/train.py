@@ -5,6 +5,7 @@ make it a distributed program are marked with their numbers.
 """
 
 import argparse
+import time
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -24,6 +25,7 @@ parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--shares", help="how to split each batch by hand, such as 5:2:1:0")
 parser.add_argument("--micro-batch", type=int, help="the most samples one rank takes in one go")
 parser.add_argument("--checkpoint-every", type=int, metavar="STEPS", help="besides each minute")
+parser.add_argument("--pause-s", type=float, default=0.0, help="wait in each step, to watch it")
 options = parser.parse_args()
 
 MOMENTUM = 0.9
@@ -136,6 +138,7 @@ with train.Run(  # 1. open a run
             velocity[name] *= MOMENTUM
             velocity[name] -= rate * gradient
             weights[name] += velocity[name]
+        time.sleep(options.pause_s)
 
     # --- What came of it -----------------------------------------------------------------
 

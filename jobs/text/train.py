@@ -6,6 +6,7 @@ GPT, made small; the five lines that make it a distributed program are numbered.
 
 import argparse
 import math
+import time
 from pydoc_data.topics import topics
 
 import numpy as np
@@ -30,6 +31,7 @@ parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--shares", help="how to split each batch by hand, such as 5:2:1:0")
 parser.add_argument("--micro-batch", type=int, help="the most samples one rank takes in one go")
 parser.add_argument("--checkpoint-every", type=int, metavar="STEPS", help="besides each minute")
+parser.add_argument("--pause-s", type=float, default=0.0, help="wait in each step, to watch it")
 parser.add_argument("--sample", type=int, default=600, help="characters to write at the end")
 options = parser.parse_args()
 
@@ -189,6 +191,7 @@ with train.Run(  # 1. open a run
         for group in optimizer.param_groups:
             group["lr"] = options.learning_rate * up * down
         optimizer.step()
+        time.sleep(options.pause_s)
 
     # --- What came of it ---------------------------------------------------------------------
 
