@@ -21,6 +21,13 @@ class LogReader:
     path: Path
     offset: int = 0
 
+    def size(self) -> int:
+        """Return how many bytes the file has now."""
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0
+
     def read(self) -> bytes:
         """Return the new bytes, perhaps none; a file that is not there yet has none."""
         try:

@@ -54,7 +54,8 @@ class LocalBackend:
     """Jobs of this user on this machine. Every method may run beside any other, in any process."""
 
     def __init__(self, root: Path | None = None) -> None:
-        self.root = root or jobs_root()
+        # Resolved, since a job's processes are known by its directory's one true name.
+        self.root = (root or jobs_root()).resolve()
 
     def submit(self, spec: JobSpec, work_directory: Path) -> JobDirectory:
         """Accept a job and start it; it lives on when this process ends.
@@ -120,7 +121,10 @@ class LocalBackend:
         record = read_record(directory)
         if record.state == "COMPLETED":
             raise InvalidInput("--resume", f"job {record.id} has completed", "submit it anew")
-        spec = read_spec(directory.spec).with_resources(**overrides)
+        spec = read_spec(directory.spec)
+        if overrides.get("ranks") or overrides.get("nodes"):  # the threads were shared out before
+            spec = replace(spec, resources=replace(spec.resources, threads_per_rank=None))
+        spec = spec.with_resources(**overrides)
         here = machine.this_machine()
         layout = machine.lay_out(spec.resources, here)
         spec = replace(spec, resources=machine.resolve(spec.resources, layout))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
 from beowulf.errors import one_line
@@ -64,8 +65,14 @@ class JobRecord:
     started_at: str | None
     ended_at: str | None
     progress: Progress | None
+    checkpoint_step: int | None
     result: dict[str, Any] | None
     pictures: tuple[str, ...]
+
+    @property
+    def can_resume(self) -> bool:
+        """Say whether there is something to go on from."""
+        return self.is_over and self.state != "COMPLETED" and self.checkpoint_step is not None
 
     @property
     def is_over(self) -> bool:
@@ -116,6 +123,7 @@ def read_record(directory: JobDirectory) -> JobRecord:
         started_at=_time_of(_last(latest, "started")),
         ended_at=_time_of(ended),
         progress=read_progress(directory),
+        checkpoint_step=next(iter(directory.checkpoint_steps()), None),
         result=_table(read_json(directory.result)),
         pictures=tuple(str(path) for path in directory.pictures()),
     )
@@ -196,15 +204,15 @@ def progress_of(lines: Sequence[dict[str, Any]]) -> Progress | None:
     if not lines:
         return None
     newest = lines[-1]
-    durations = sorted(line["step_s"] for line in lines)
-    step_s = durations[len(durations) // 2]
+    step_s = median(line["step_s"] for line in lines)
+    speeds = [line["samples"] / line["step_s"] for line in lines if line["step_s"] > 0]
     total = _whole(newest.get("total_steps"))
     loss = newest.get("loss")
     return Progress(
         step=newest["step"],
         total_steps=total,
         loss=loss if _is_number(loss) else None,
-        samples_per_s=newest["samples"] / step_s if step_s > 0 else None,
+        samples_per_s=median(speeds) if speeds else None,
         time_left_s=(total - newest["step"]) * step_s if total else None,
     )
 

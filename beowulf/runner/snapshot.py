@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import codecs
 import os
-import re
 import shutil
 import stat
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from beowulf.errors import InvalidInput
+from beowulf.runner.ignore import Pattern, parse_pattern, read_patterns, verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from pathspec import GitIgnoreSpec
+    from collections.abc import Iterator
 
     from beowulf.runner.spec import Files
 
 IGNORE_FILES = (".gitignore", ".beowulfignore")
-ALWAYS_LEFT_OUT = (".git/", "__pycache__/", ".venv/")
+DIRECTORIES_LEFT_OUT = ("__pycache__", ".venv")
 NAMED_IN_MESSAGE = 3
 MOST_FILES = 100_000
 
@@ -39,9 +35,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class Rules:
-    """Ignore patterns, outermost first; the last pattern that matches decides."""
+    """Ignore patterns and where they hold, outermost first; the innermost that matches decides."""
 
-    layers: tuple[tuple[Path, GitIgnoreSpec], ...] = field(default_factory=tuple)
+    layers: tuple[tuple[Path, tuple[Pattern, ...]], ...] = field(default_factory=tuple)
 
     def below(self, directory: Path) -> Rules:
         """Return these rules with those that ``directory``'s own ignore files add."""
@@ -49,45 +45,17 @@ class Rules:
         for name in IGNORE_FILES:
             file = directory / name
             if file.is_file():
-                layers.append((directory, parse_patterns(_lines_of(file))))
+                layers.append((directory, read_patterns(file)))
         return Rules(tuple(layers))
 
     def ignore(self, path: Path, *, is_directory: bool) -> bool:
         """Say whether ``path`` stays behind."""
-        ignored = False
-        for base, patterns in self.layers:
-            name = path.relative_to(base).as_posix() + ("/" if is_directory else "")
-            verdict = patterns.check_file(name).include
-            if verdict is not None:
-                ignored = verdict
-        return ignored
-
-
-def _lines_of(ignore_file: Path) -> list[str]:
-    """Return the lines of an ignore file as git sees them; odd bytes match odd file names."""
-    data = ignore_file.read_bytes().removeprefix(codecs.BOM_UTF8)
-    return [os.fsdecode(line.removesuffix(b"\r")) for line in data.split(b"\n")]
-
-
-def parse_patterns(lines: list[str]) -> GitIgnoreSpec:
-    """Compile patterns in .gitignore syntax. As in git, what is no pattern matches nothing."""
-    return _compile([line for line in lines if is_pattern(line)])
-
-
-def is_pattern(line: str) -> bool:
-    """Say whether a line in .gitignore syntax, perhaps empty or a comment, can be compiled."""
-    try:
-        _compile([line])
-    except (ValueError, re.error):
+        for base, patterns in reversed(self.layers):
+            name = path.relative_to(base).as_posix()
+            ignored = verdict(patterns, name, is_directory=is_directory)
+            if ignored is not None:
+                return ignored
         return False
-    return True
-
-
-def _compile(lines: list[str]) -> GitIgnoreSpec:
-    from pathspec import GitIgnoreSpec  # noqa: PLC0415 - only a submit needs it
-
-    with warnings.catch_warnings(action="ignore"):  # of "[[", which git takes too
-        return GitIgnoreSpec.from_lines(lines)
 
 
 def take_snapshot(
@@ -120,9 +88,9 @@ def select(work_directory: Path, files: Files, left_out: Path | None = None) -> 
     rules = Rules()
     for ancestor in _ancestors_in_repository(root):
         rules = _rules_below(rules, root, ancestor)
-    exclude = _excluded(files.exclude, left_out)
+    exclusions = _exclusions(root, files.exclude, left_out)
     entries: list[Entry] = []
-    for entry in _walk(root, root, rules, exclude):
+    for entry in _walk(root, rules, exclusions):
         entries.append(entry)
         if len(entries) > MOST_FILES:
             raise InvalidInput(
@@ -146,20 +114,34 @@ def _ancestors_in_repository(root: Path) -> list[Path]:
     return []
 
 
-def _excluded(patterns: tuple[str, ...], left_out: Path | None) -> Callable[[Path, str], bool]:
-    """Return a function that says of a path and its name what no ignore file can bring back."""
-    for index, pattern in enumerate(patterns):
-        if not is_pattern(pattern):
+@dataclass(frozen=True)
+class Exclusions:
+    """What no ignore file can bring back."""
+
+    root: Path
+    patterns: tuple[Pattern, ...]
+    left_out: Path | None
+
+    def hold(self, path: Path, *, is_directory: bool) -> bool:
+        """Say whether ``path`` stays behind, whatever the ignore files say."""
+        if path.name == ".git" or (is_directory and path.name in DIRECTORIES_LEFT_OUT):
+            return True
+        name = path.relative_to(self.root).as_posix()
+        return path == self.left_out or bool(
+            verdict(self.patterns, name, is_directory=is_directory)
+        )
+
+
+def _exclusions(root: Path, lines: tuple[str, ...], left_out: Path | None) -> Exclusions:
+    patterns = []
+    for index, line in enumerate(lines):
+        pattern = parse_pattern(line)
+        if pattern is None:
             raise InvalidInput(
-                f"files.exclude[{index}]", f"{pattern!r} is not a pattern", "see man gitignore"
+                f"files.exclude[{index}]", f"{line!r} is not a pattern", "see man gitignore"
             )
-    always, asked = parse_patterns(list(ALWAYS_LEFT_OUT)), parse_patterns(list(patterns))
-    resolved = left_out.resolve() if left_out is not None else None
-
-    def is_excluded(path: Path, name: str) -> bool:
-        return always.match_file(name) or asked.match_file(name) or path == resolved
-
-    return is_excluded
+        patterns.append(pattern)
+    return Exclusions(root, tuple(patterns), left_out.resolve() if left_out else None)
 
 
 def _rules_below(rules: Rules, root: Path, directory: Path) -> Rules:
@@ -169,9 +151,8 @@ def _rules_below(rules: Rules, root: Path, directory: Path) -> Rules:
         raise _unreadable(root, Path(error.filename or directory), error) from None
 
 
-def _walk(
-    root: Path, directory: Path, rules: Rules, is_excluded: Callable[[Path, str], bool]
-) -> Iterator[Entry]:
+def _walk(directory: Path, rules: Rules, exclusions: Exclusions) -> Iterator[Entry]:
+    root = exclusions.root
     rules = _rules_below(rules, root, directory)
     try:
         with os.scandir(directory) as found:
@@ -188,12 +169,13 @@ def _walk(
         except OSError as error:
             raise _unreadable(root, path, error) from None
         is_directory = stat.S_ISDIR(status.st_mode)
-        name = below.as_posix() + ("/" if is_directory else "")
-        if is_excluded(path, name) or rules.ignore(path, is_directory=is_directory):
+        if exclusions.hold(path, is_directory=is_directory) or rules.ignore(
+            path, is_directory=is_directory
+        ):
             continue
         if is_directory:
             yield Entry(below, 0, is_directory=True)
-            yield from _walk(root, path, rules, is_excluded)
+            yield from _walk(path, rules, exclusions)
         elif stat.S_ISLNK(status.st_mode):
             yield Entry(below, 0, is_link=True)
         elif stat.S_ISREG(status.st_mode):
