@@ -125,6 +125,7 @@ RECORD_FIELDS = {
     "started_at": "when the latest attempt started, or null",
     "ended_at": "when the latest attempt ended, or null",
     "progress": "how far the training is, or null before its first step",
+    "checkpoint_step": "the step of the newest checkpoint, or null; `--resume` goes on from it",
     "result": "what `result.json` holds, or null",
     "pictures": "the pictures in the job directory, a list of paths",
     "elapsed_s": "seconds that the latest attempt has run, or null",
@@ -247,6 +248,7 @@ def _example() -> JobRecord:
         started_at="2026-11-22T17:41:12.773+00:00",
         ended_at="2026-11-22T17:41:21.708+00:00",
         progress=Progress(11240, 11240, 0.004016, 250144.2, 0.0),
+        checkpoint_step=11240,
         result={
             "final_loss": 0.004016,
             "steps": 11240,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -32,17 +31,20 @@ if TYPE_CHECKING:
 
 PLAIN_EVERY_S = 5.0
 LIVE_EVERY_S = 0.25
+MOST_BAR_COLUMNS = 30
 
 
-def attend(directory: JobDirectory, *, as_json: bool) -> int:
+def attend(directory: JobDirectory, log_start: int, *, as_json: bool) -> int:
     """Follow a job to its end, print how it ended, and return its own exit status.
+
+    The log is shown from byte ``log_start``: a resumed job's from where it had ended.
 
     With ``as_json``, standard output gets the one document and the log goes to
     standard error. Ctrl-C leaves the job running.
     """
     record = read_record(directory)
     say_what_next(record)
-    reader = LogReader(directory.log, _log_start(directory, record))
+    reader = LogReader(directory.log, log_start)
     try:
         _follow(directory, reader, to_stderr=as_json)
     except KeyboardInterrupt:
@@ -55,15 +57,6 @@ def attend(directory: JobDirectory, *, as_json: bool) -> int:
     else:
         _say_end(record)
     return exit_status_of(record)
-
-
-def _log_start(directory: JobDirectory, record: JobRecord) -> int:
-    """A resumed job's log is followed from its end, a new one's from its beginning."""
-    if record.attempt == 1:
-        return 0
-    with contextlib.suppress(OSError):
-        return directory.log.stat().st_size
-    return 0
 
 
 def _follow(directory: JobDirectory, reader: LogReader, *, to_stderr: bool) -> None:
@@ -122,8 +115,10 @@ def live_progress(live: Live, read: Callable[[], Progress | None]) -> Callable[[
         if progress is None:
             line.add_row("starting", duration(shown_at - started))
         else:
-            bar = ProgressBar(total=progress.total_steps, completed=progress.step, width=30)
-            line.add_row(bar, progress_words(vars(progress)))
+            words = progress_words(vars(progress))
+            width = max(1, min(MOST_BAR_COLUMNS, live.console.width - len(words) - 2))
+            bar = ProgressBar(total=progress.total_steps, completed=progress.step, width=width)
+            line.add_row(bar, words)
         live.update(line)
 
     return show
@@ -157,7 +152,7 @@ def _say_end(record: JobRecord) -> None:
         lines += result_lines(record)
     lines += [("picture", picture) for picture in record.pictures]
     lines.append(("directory", record.directory))
-    if record.state != "COMPLETED":
+    if record.can_resume:
         lines.append(("go on", f"beowulf submit --resume {record.id}"))
     width = max(len(label) for label, _ in lines)
     for label, value in lines:

@@ -9,13 +9,13 @@ from click.shell_completion import get_completion_class
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> None:
-    r"""Print the completion script of a shell.
+    """Print the completion script of a shell.
 
     \b
     bash:  beowulf completion bash >> ~/.bashrc
     zsh:   beowulf completion zsh >> ~/.zshrc
     fish:  beowulf completion fish > ~/.config/fish/completions/beowulf.fish
-    """
+    """  # noqa: D301 - click wants the character itself before lines to keep
     from beowulf.cli.main import cli  # noqa: PLC0415 - imports this module in turn
 
     kind = get_completion_class(shell)

@@ -103,4 +103,6 @@ def _explanation_of(error: click.ClickException | BeowulfError | OSError) -> tup
     context: Any = getattr(error, "ctx", None)
     path = context.command_path if context else "beowulf"
     message = error.format_message().replace("\n", " ").rstrip(".")
+    if isinstance(error, click.NoSuchOption) and path.endswith(" submit"):
+        message += "; what the script is to get goes behind --"
     return f"{message}; see: {path} --help", 2

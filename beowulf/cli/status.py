@@ -88,6 +88,8 @@ def hints(record: JobRecord) -> list[str]:
     """Return the commands that a person is likely to want next."""
     if record.state == "COMPLETED":
         return []
+    if record.is_over and not record.can_resume:
+        return []
     if record.is_over:
         return [f"\ngo on from its newest checkpoint: beowulf submit --resume {record.id}"]
     return [f"\nfollow: beowulf logs -f {record.id}    end: beowulf cancel {record.id}"]

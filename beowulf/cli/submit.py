@@ -11,6 +11,7 @@ import click
 from beowulf.cli.output import json_option, print_json, say_what_next
 from beowulf.errors import InvalidInput
 from beowulf.runner import fields
+from beowulf.runner.follow import LogReader
 from beowulf.runner.local import LocalBackend
 from beowulf.runner.record import read_record
 from beowulf.runner.spec import JobSpec, read_spec, spec_from
@@ -59,15 +60,17 @@ def command(script: str | None, **flags: Any) -> int:
     overrides = {name: flags[name] for name in RESOURCE_FLAGS}
     if flags["resume"] is not None:
         _refuse_with_resume(script, flags)
+        log_start = LogReader(backend.find(flags["resume"]).log).size()
         directory = backend.resume(flags["resume"], **overrides)
     else:
         spec, work_directory = _read_request(script, flags)
+        log_start = 0
         directory = backend.submit(spec.with_resources(**overrides), work_directory)
     if flags["detach"]:
         return _detach(directory, as_json=flags["as_json"])
     from beowulf.cli.attached import attend  # noqa: PLC0415 - rich is slow to import
 
-    return attend(directory, as_json=flags["as_json"])
+    return attend(directory, log_start, as_json=flags["as_json"])
 
 
 def _read_request(script: str | None, flags: dict[str, Any]) -> tuple[JobSpec, Path]:

@@ -9,7 +9,7 @@ import click
 
 from beowulf.cli.output import json_option, print_json
 from beowulf.cli.parameters import job_argument
-from beowulf.errors import BeowulfError, LaunchError
+from beowulf.errors import LaunchError
 from beowulf.runner.local import LocalBackend
 from beowulf.runner.record import JobRecord, read_record
 
@@ -43,11 +43,11 @@ def wait_for(directory: JobDirectory, deadline: float | None = None) -> JobRecor
     """Return a job's record once the job is over.
 
     Raises:
-        BeowulfError: ``deadline``, on the monotonic clock, has passed.
+        LaunchError: ``deadline``, on the monotonic clock, has passed.
     """
     while not (record := read_record(directory)).is_over:
         if deadline is not None and time.monotonic() > deadline:
-            raise BeowulfError(f"job {record.id} is still {record.state}; wait longer or cancel it")
+            raise LaunchError(f"job {record.id} is still {record.state}; wait longer or cancel it")
         time.sleep(POLL_S)
     return record
 

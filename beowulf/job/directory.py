@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 DIRECTORY_VARIABLE = "BEOWULF_JOB_DIR"
+
+CHECKPOINT_NAME = re.compile(r"step-([0-9]{8,})")
+
+
+def checkpoint_name(step: int) -> str:
+    """Return the name of the directory that holds the checkpoint after ``step``."""
+    return f"step-{step:08d}"
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,15 @@ class JobDirectory:
     def checkpoints(self) -> Path:
         """One directory per checkpoint."""
         return self.path / "checkpoints"
+
+    def checkpoint_steps(self) -> list[int]:
+        """Return after which steps there is a checkpoint, valid or not, newest first."""
+        try:
+            names = [path.name for path in self.checkpoints.iterdir()]
+        except OSError:
+            return []
+        found = [CHECKPOINT_NAME.fullmatch(name) for name in names]
+        return sorted((int(match[1]) for match in found if match), reverse=True)
 
     @property
     def result(self) -> Path:

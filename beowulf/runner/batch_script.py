@@ -10,7 +10,7 @@ from beowulf import __version__
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from beowulf.runner.machine import Layout, Machine
+    from beowulf.runner.machine import Layout
     from beowulf.runner.spec import JobSpec
 
 # Every library that starts threads of its own reads one of these.
@@ -23,9 +23,7 @@ THREAD_VARIABLES = (
 )
 
 
-def render_local(
-    spec: JobSpec, layout: Layout, machine: Machine, *, mpiexec: Path, python: Path
-) -> str:
+def render_local(spec: JobSpec, layout: Layout, *, mpiexec: Path, python: Path) -> str:
     """Return the batch script of a job on this machine.
 
     It holds none of the user's words but the job's checked name: the command travels
@@ -45,8 +43,6 @@ def render_local(
         ranks=layout.ranks,
         threads_per_rank=layout.threads_per_rank,
         thread_variables=[name for name in THREAD_VARIABLES if name not in spec.environment],
-        crowded=layout.is_crowded(machine),
-        cores=machine.cores,
         mpiexec=shlex.quote(str(mpiexec)),
         python=shlex.quote(str(python)),
     )

@@ -65,10 +65,9 @@ class LocalBackend:
                 was started and nothing is left behind.
         """
         mpiexec = find_mpiexec()
-        here = machine.this_machine()
-        layout = machine.lay_out(spec.resources, here)
+        layout = machine.lay_out(spec.resources, machine.this_machine())
         spec = replace(spec, resources=machine.resolve(spec.resources, layout))
-        script = render_local(spec, layout, here, mpiexec=mpiexec, python=Path(sys.executable))
+        script = render_local(spec, layout, mpiexec=mpiexec, python=Path(sys.executable))
 
         def stage(staging: JobDirectory) -> None:
             take_snapshot(work_directory, staging.code, spec.files, left_out=self.root)
@@ -125,11 +124,10 @@ class LocalBackend:
         if overrides.get("ranks") or overrides.get("nodes"):  # the threads were shared out before
             spec = replace(spec, resources=replace(spec.resources, threads_per_rank=None))
         spec = spec.with_resources(**overrides)
-        here = machine.this_machine()
-        layout = machine.lay_out(spec.resources, here)
+        layout = machine.lay_out(spec.resources, machine.this_machine())
         spec = replace(spec, resources=machine.resolve(spec.resources, layout))
         python = Path(sys.executable)
-        script = render_local(spec, layout, here, mpiexec=find_mpiexec(), python=python)
+        script = render_local(spec, layout, mpiexec=find_mpiexec(), python=python)
         write_file(directory.spec, format_spec(spec))
         write_file(directory.batch_script, script.encode())
         attempt = record.attempt + 1

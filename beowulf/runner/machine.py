@@ -34,10 +34,6 @@ class Layout:
     ranks: int
     threads_per_rank: int
 
-    def is_crowded(self, machine: Machine) -> bool:
-        """Say whether threads outnumber cores, so that waiting must not spin."""
-        return self.ranks * self.threads_per_rank > machine.cores
-
 
 def this_machine() -> Machine:
     """Measure this machine: the cores this process may use, and the memory installed."""

@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import re
 import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from beowulf.errors import CheckpointError
+from beowulf.job.directory import CHECKPOINT_NAME, checkpoint_name
 from beowulf.job.durable import sync_directory, write_file
 from beowulf.train.state import PackedState
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT = 1
-NAME = re.compile(r"step-(\d{8,})")
 ARRAYS = "arrays.npz"
 MANIFEST = "manifest.json"
 
@@ -69,7 +68,7 @@ class CheckpointStore:
             OSError: The disk is full; the checkpoints that were there still are.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        final = self.directory / f"step-{checkpoint.step:08d}"
+        final = self.directory / checkpoint_name(checkpoint.step)
         staging = self.directory / f".{final.name}"
         shutil.rmtree(staging, ignore_errors=True)  # left by a run that was killed here
         staging.mkdir()
@@ -100,7 +99,9 @@ class CheckpointStore:
 
     def _newest_first(self) -> list[Path]:
         try:
-            named = [path for path in self.directory.iterdir() if NAME.fullmatch(path.name)]
+            named = [
+                path for path in self.directory.iterdir() if CHECKPOINT_NAME.fullmatch(path.name)
+            ]
         except FileNotFoundError:
             return []
         return sorted(named, key=lambda path: int(path.name[5:]), reverse=True)
@@ -113,7 +114,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: It is damaged; the message says where.
     """
     body = _read_manifest(path / MANIFEST)
-    if path.name != f"step-{body['step']:08d}":
+    if path.name != checkpoint_name(body["step"]):
         raise CheckpointError(f"{MANIFEST} belongs to step {body['step']}")
     try:
         raw = (path / ARRAYS).read_bytes()

@@ -66,12 +66,6 @@ def test_the_most_that_fits_fits() -> None:
     assert lay_out(Resources(ranks=2, memory_per_rank_mb=8000), LAPTOP).ranks == 2
 
 
-def test_waiting_must_not_spin_where_threads_outnumber_cores() -> None:
-    assert Layout(3, 3).is_crowded(LAPTOP)
-    assert Layout(9, 1).is_crowded(LAPTOP)
-    assert not Layout(4, 2).is_crowded(LAPTOP)
-
-
 def test_what_was_left_open_is_filled_in() -> None:
     asked = Resources(nodes="1-4", ranks_per_node=2, time_limit="2h", memory_per_rank_mb=5)
     assert resolve(asked, Layout(2, 4)) == Resources(
