@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from beowulf.runner.batch_script import THREAD_VARIABLES, render_local
-from beowulf.runner.machine import Layout, Machine
+from beowulf.runner.machine import Layout
 from beowulf.runner.spec import JobSpec
 
 SPEC = JobSpec(
@@ -17,7 +17,6 @@ SPEC = JobSpec(
     command=("python", "train.py", "$(touch /tmp/never)", "`id`"),
     environment={"SECRET": "$(touch /tmp/never)", "MKL_NUM_THREADS": "7"},
 )
-QUIET = Machine(cores=8, memory_mb=16_000)
 
 
 def render(ranks: int = 4, threads_per_rank: int = 2, mpiexec: str = "/opt/mpiexec") -> str:
