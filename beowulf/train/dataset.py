@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 ALIGNMENT = 64  # bytes: a cache line, and more than any NumPy type asks for
 Data = TypeVar("Data")
+MORE_ROOM = (
+    "make the file system /dev/shm larger (in a container: docker run --shm-size=4g), or keep "
+    "the data on the disk: beowulf submit --env OMPI_MCA_osc_sm_backing_directory=/var/tmp"
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def load_once_per_node(comm: MPI.Intracomm, load: Callable[[], Data]) -> tuple[D
     shape_of = node.bcast((_structure_of(loaded), _lay_out(arrays)) if node.rank == 0 else None)
     structure, slots = shape_of
     total = slots[-1].offset + slots[-1].size if slots else 0
-    window = MPI.Win.Allocate_shared(total if node.rank == 0 else 0, 1, comm=node)
+    window = _allocate(node, total)
     whole = np.empty(0, np.uint8)
     if total:
         memory: Any = window.Shared_query(0)[0]
@@ -58,6 +62,16 @@ def load_once_per_node(comm: MPI.Intracomm, load: Callable[[], Data]) -> tuple[D
     for view in views:
         view.flags.writeable = False
     return _rebuild(structure, views), window
+
+
+def _allocate(node: MPI.Intracomm, total: int) -> MPI.Win:
+    """Make a window of ``total`` bytes that all ranks of the node see. Collective on the node."""
+    try:
+        return MPI.Win.Allocate_shared(total if node.rank == 0 else 0, 1, comm=node)
+    except MPI.Exception as error:
+        raise TrainingError(
+            f"dataset: {total / 1e6:.0f} MB do not fit into this node's shared memory; {MORE_ROOM}"
+        ) from error
 
 
 def _arrays_of(loaded: object) -> list[NDArray[Any]]:

@@ -36,17 +36,20 @@ TEST_SAMPLES = 360
 
 
 def load() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return training images and labels, then test images and labels; an image is a row."""
+    """Return training images and labels, then test images and labels; an image is a row.
+
+    A pixel is one byte, 0 to 255, as in most data sets of images: many fit into memory.
+    """
     images, labels = load_digits(return_X_y=True)
-    images = images.reshape(-1, 8, 8) / 16.0  # pixels come as 0 to 16
+    images = images.reshape(-1, 8, 8) * (255 / 16)  # pixels come as 0 to 16
     rng = np.random.default_rng(0)  # the same images for every --seed
     order = rng.permutation(len(images))
     test, training = order[:TEST_SAMPLES], order[TEST_SAMPLES:]
     copies = [distort(images[training], rng) for _ in range(options.copies)]
     return (
-        np.concatenate(copies).reshape(-1, 64),
+        np.concatenate(copies).reshape(-1, 64).round().astype(np.uint8),
         np.tile(labels[training], options.copies),
-        images[test].reshape(-1, 64),
+        images[test].reshape(-1, 64).round().astype(np.uint8),
         labels[test],
     )
 
@@ -129,7 +132,7 @@ with train.Run(  # 1. open a run
             gradient[...] = 0.0
         loss = 0.0
         for part in batch:  # the indices of this rank's samples; perhaps none
-            loss += add_gradients(gradients, images[part], labels[part])
+            loss += add_gradients(gradients, images[part] / 255, labels[part])
         run.average(gradients, loss)  # 5. from sums over samples to the mean over the batch
         # From here on every rank does the same with the same numbers. The steps get
         # smaller from epoch to epoch, so that the last ones settle.
@@ -142,7 +145,7 @@ with train.Run(  # 1. open a run
 
     # --- What came of it -----------------------------------------------------------------
 
-    _, probabilities = forward(test_images)
+    _, probabilities = forward(test_images / 255)
     accuracy = (probabilities.argmax(axis=1) == test_labels).mean()
     run.say(f"test accuracy {accuracy:.2%} on {len(test_labels)} digits never seen in training")
     run.report(test_accuracy=accuracy)

@@ -22,6 +22,7 @@ OPTIONS = (
     "--map-by", ":OVERSUBSCRIBE", "--bind-to", "none", "--mca", "pml", "ob1",
     "--mca", "btl", "self,sm", "--mca", "osc", "sm", "--mca", "mpi_yield_when_idle", "1",
 )  # fmt: skip
+TIMEOUT_S = 120
 ROOT_ALLOWED = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
@@ -32,7 +33,7 @@ def on_ranks(
     """Call a module-level function on every rank of a new world; return what it printed."""
     outer = {name: value for name, value in os.environ.items() if not name.startswith("BEOWULF_")}
     words = [function.__module__, function.__name__, json.dumps(arguments)]
-    answer = subprocess.run(
+    launcher = subprocess.Popen(
         [
             find_mpiexec(), "-n", str(ranks), *OPTIONS,
             sys.executable, "-m", "mpi4py", "-m", "tests.mpi.launch", *words,
@@ -40,13 +41,17 @@ def on_ranks(
         cwd=REPOSITORY,
         env={**outer, **ROOT_ALLOWED, **SINGLE_THREADED, **(env or {})},
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=120,
-        check=False,
     )  # fmt: skip
-    assert answer.returncode == 0, f"{answer.stdout}\n{answer.stderr}"
-    return answer.stdout
+    try:
+        out, err = launcher.communicate(timeout=TIMEOUT_S)
+    finally:
+        launcher.terminate()  # which ends its ranks too, as killing it would not
+        launcher.wait()
+    assert launcher.returncode == 0, f"{out}\n{err}"
+    return out
 
 
 def main() -> None:

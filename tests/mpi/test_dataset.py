@@ -85,6 +85,16 @@ def check_refused() -> None:
             load_once_per_node(MPI.COMM_WORLD, load)
 
 
+def check_too_large_is_explained() -> None:
+    endless = np.broadcast_to(np.uint8(1), (10**14,))  # takes no memory until it is copied
+    with pytest.raises(TrainingError, match=r"100000000 MB do not fit .* /dev/shm larger"):
+        load_once_per_node(MPI.COMM_WORLD, lambda: endless)
+
+
+def test_data_that_does_not_fit_into_shared_memory_is_explained() -> None:
+    on_ranks(1, check_too_large_is_explained)
+
+
 @pytest.mark.parametrize("ranks", RANKS)
 def test_data_is_loaded_once_and_seen_by_all(ranks: int, tmp_path: Path) -> None:
     on_ranks(ranks, check_everybody_sees_the_same, str(tmp_path))
