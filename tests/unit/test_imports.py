@@ -1,0 +1,173 @@
+"""The map in code: which part of beowulf may import which, on the controller and in a job.
+
+What runs on the controller (``cli``, ``runner``) never imports mpi4py; what runs
+inside a job (``rank``, ``train``) never imports click or the runner. ``errors`` and
+``job``, the contract between them, serve both.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PACKAGE = REPOSITORY / "beowulf"
+JOBS = sorted((REPOSITORY / "jobs").glob("*/*.py"))
+
+# What each part may import of beowulf, besides itself and the version.
+MAY_IMPORT = {
+    "errors": set(),
+    "job": {"errors"},
+    "rank": {"errors", "job"},
+    "train": {"errors", "job"},
+    "cluster": {"errors"},
+    "transport": {"errors"},
+    "runner": {"errors", "job", "cluster", "transport"},
+    "hardware": {"errors", "cluster", "transport"},
+    "lab": {"errors", "cluster", "transport"},
+    "dashboard": {"errors", "job", "runner", "hardware"},
+    "cli": {
+        "errors", "job", "cluster", "transport", "runner", "hardware", "lab", "dashboard",
+    },
+}  # fmt: skip
+
+# What each part may import from elsewhere, besides Python's own library.
+MAY_USE: dict[str, set[str]] = {
+    "errors": set(),
+    "job": set(),
+    "rank": set(),
+    "train": {"mpi4py", "numpy", "torch", "matplotlib"},
+    "cluster": {"yaml"},
+    "transport": {"paramiko"},
+    "runner": {"jinja2", "psutil", "tomli_w"},
+    "hardware": set(),
+    "lab": set(),
+    "dashboard": {"jinja2"},
+    "cli": {"click", "rich"},
+}
+
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE)
+MODULES.append(PACKAGE / "errors.py")
+
+
+def imported_by(path: Path) -> Iterator[str]:
+    """Yield the full name of every module that a file imports, at its top or later on.
+
+    What only a type checker reads counts too, inside beowulf: a part that needs
+    another part's types depends on it.
+    """
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide where things come from"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            yield _template_of(node.args[0])
+
+
+def _template_of(name: ast.expr) -> str:
+    """Return the plain beginning of a module name that is put together while running."""
+    if isinstance(name, ast.JoinedStr):
+        name = name.values[0]
+    assert isinstance(name, ast.Constant), "import_module needs a name whose beginning is plain"
+    return str(name.value)
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(REPOSITORY))
+
+
+def test_every_part_is_on_the_map() -> None:
+    parts = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    parts |= {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
+    assert parts <= set(MAY_IMPORT)
+    assert set(MAY_IMPORT) == set(MAY_USE)
+    assert len(MODULES) > 40
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_imports_only_the_parts_it_may(path: Path) -> None:
+    part = part_of(path)
+    allowed = {"__version__", part, *MAY_IMPORT[part]}
+    of_beowulf = [name for name in imported_by(path) if name.split(".")[0] == "beowulf"]
+    assert [name for name in of_beowulf if name.split(".")[1] not in allowed] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_uses_only_the_libraries_it_may(path: Path) -> None:
+    allowed = {"beowulf", *sys.stdlib_module_names, *MAY_USE[part_of(path)]}
+    tops = {name.split(".")[0] for name in imported_by(path)}
+    assert tops - allowed == set()
+
+
+@pytest.mark.parametrize("path", JOBS, ids=name_of)
+def test_example_jobs_know_nothing_of_beowulf_but_its_training(path: Path) -> None:
+    names = [name for name in imported_by(path) if name.split(".")[0] == "beowulf"]
+    assert names
+    assert all(name.split(".")[1] == "train" for name in names)
+
+
+def test_there_are_example_jobs() -> None:
+    assert JOBS
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Return the top-level packages that are loaded after a statement, in a fresh Python."""
+    code = f"import sys\n{statement}\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    return set(answer.stdout.split())
+
+
+SLOW = {"numpy", "mpi4py", "rich", "jinja2", "psutil", "torch", "matplotlib", "tomli_w"}
+
+
+def test_the_command_line_starts_without_slow_libraries() -> None:
+    loaded = loaded_by("import beowulf.cli.main")
+    assert "click" in loaded
+    assert loaded & SLOW == set()
+
+
+@pytest.mark.parametrize(
+    "verb", ["jobs", "status", "logs", "cancel", "wait", "submit", "completion"]
+)
+def test_no_verb_needs_a_slow_library_to_be_found(verb: str) -> None:
+    assert loaded_by(f"import beowulf.cli.{verb}") & SLOW == set()
+
+
+def test_the_controller_never_loads_mpi() -> None:
+    names = ["local", "supervisor", "record", "processes", "batch_script", "snapshot"]
+    loaded = loaded_by(
+        f"from beowulf.runner import {', '.join(names)}; import beowulf.cli.attached"
+    )
+    assert loaded & {"mpi4py", "numpy"} == set()
+
+
+def test_a_rank_s_watcher_never_loads_mpi_nor_the_controller_s_libraries() -> None:
+    loaded = loaded_by("import beowulf.rank.__main__")
+    assert loaded & {*SLOW, "click"} == set()
+
+
+def test_a_job_never_loads_the_controller_s_libraries() -> None:
+    code = "import mpi4py; mpi4py.rc.initialize = False; import beowulf.train"
+    loaded = loaded_by(code)
+    assert "mpi4py" in loaded
+    assert loaded & {"click", "rich", "jinja2", "psutil", "paramiko"} == set()
+    modules = "import mpi4py; mpi4py.rc.initialize = False; import beowulf.train, beowulf.rank"
+    assert loaded_by(f"{modules}; assert not any('runner' in n or 'cli' in n.split('.')[1:] "
+                     "for n in sys.modules if n.startswith('beowulf'))")  # fmt: skip
