@@ -16,8 +16,6 @@ from beowulf.job.durable import read_json_lines
 from tests.conftest import REPOSITORY, Beowulf
 
 TIMEOUT_S = 300
-# A rank that waits lets others work: the machine of a test has other things to do.
-YIELD = ("--env", "OMPI_MCA_mpi_yield_when_idle=1")
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def start(beowulf: Beowulf, name: str, *options: str, ranks: int | None = None) 
     """Submit an example job and return while it runs. Ranks as its job file says if None."""
     resources = () if ranks is None else ("--ranks", str(ranks), "--threads-per-rank", "1")
     job_file = REPOSITORY / "jobs" / name / "job.toml"
-    submit = ("submit", job_file, *resources, *YIELD, "--detach", "--json")
+    submit = ("submit", job_file, *resources, "--detach", "--json")
     status = answer_of(beowulf, *submit, "--", *options)["job"]
     return ExampleJob(beowulf, status["id"], JobDirectory(Path(status["directory"])))
 
