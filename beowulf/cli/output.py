@@ -57,7 +57,7 @@ def duration(seconds: float | None) -> str:
 
 def number(value: float | None) -> str:
     """Return a number with as many digits as help."""
-    return "-" if value is None else f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
+    return "-" if value is None else f"{value:.4g}" if abs(value) < 9_999.5 else f"{value:,.0f}"
 
 
 def progress_words(progress: Mapping[str, Any]) -> str:
