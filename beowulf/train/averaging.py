@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Outline = tuple[np.dtype[np.floating], tuple[int, ...]]  # an array's type and shape
 
 
+LARGE_BYTES = 128 * 1024  # measured on one node; docs/benchmarks.md
 SUMMABLE = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
 
 
@@ -45,13 +46,16 @@ def naive(comm: MPI.Comm, arrays: Arrays, samples: int) -> None:
 
 
 class Dense:
-    """Average all arrays of one type in one message, in a buffer that is kept between steps.
+    """Average the small arrays of each type in one message, and every large one by itself.
 
-    Moves the same numbers as ``naive`` in one message instead of one per array.
+    Small ones are gathered in a buffer that is kept between steps: a message costs time
+    however little is in it. Large ones are exchanged where they are: copying them to
+    and fro would take longer than their message saves.
     """
 
     def __init__(self) -> None:
         self._outlines: list[Outline] = []
+        self._large: list[int] = []
         self._messages: list[Message] = []
 
     def __call__(self, comm: MPI.Comm, arrays: Arrays, samples: int) -> None:
@@ -62,13 +66,25 @@ class Dense:
             return
         outlines = [(array.dtype, array.shape) for array in arrays]
         if outlines != self._outlines:
-            self._outlines, self._messages = outlines, compose(outlines)
+            self._outlines = outlines
+            self._large = [index for index, outline in enumerate(outlines) if is_large(outline)]
+            self._messages = compose(outlines)
+        for index in self._large:
+            total = np.ascontiguousarray(arrays[index])  # as good as always the array itself
+            comm.Allreduce(MPI.IN_PLACE, total)
+            np.divide(total, samples, out=arrays[index])
         for message in self._messages:
             for index, place in message.places:
                 place[...] = arrays[index]
             comm.Allreduce(MPI.IN_PLACE, message.buffer)
             for index, place in message.places:
                 np.divide(place, samples, out=arrays[index])
+
+
+def is_large(outline: Outline) -> bool:
+    """Say whether an array travels by itself. Every rank must come to the same answer."""
+    dtype, shape = outline
+    return math.prod(shape) * dtype.itemsize >= LARGE_BYTES
 
 
 @dataclass(frozen=True)
@@ -80,10 +96,11 @@ class Message:
 
 
 def compose(outlines: Sequence[Outline]) -> list[Message]:
-    """Return one message per type, with a place for every array of that type in it."""
+    """Return one message per type, with a place for every small array of that type in it."""
+    small = [(i, *outline) for i, outline in enumerate(outlines) if not is_large(outline)]
     messages = []
-    for dtype in dict.fromkeys(dtype for dtype, _ in outlines):
-        mine = [(i, shape) for i, (of_type, shape) in enumerate(outlines) if of_type == dtype]
+    for dtype in dict.fromkeys(dtype for _, dtype, _ in small):
+        mine = [(i, shape) for i, of_type, shape in small if of_type == dtype]
         ends = list(itertools.accumulate(math.prod(shape) for _, shape in mine))
         buffer = np.empty(ends[-1], dtype)
         pieces = np.split(buffer, ends[:-1])

@@ -61,6 +61,8 @@ class Batch:
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         """Yield the indices of this rank's samples, at most ``micro_batch`` at a time."""
-        most = self.micro_batch or max(1, len(self.indices))
-        for start in range(0, len(self.indices), most):
-            yield self.indices[start : start + most]
+        count = len(self.indices)
+        if 0 < count <= (self.micro_batch or count):
+            return iter((self.indices,))
+        most = self.micro_batch or 1
+        return (self.indices[first : first + most] for first in range(0, count, most))

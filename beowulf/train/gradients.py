@@ -27,7 +27,7 @@ def is_torch_module(value: object) -> bool:
 
 
 def as_number(loss: Any) -> float:
-    """Return a loss as a number, without the history that PyTorch keeps with a tensor."""
+    """Return a loss as a number, without what PyTorch remembers of a tensor."""
     if isinstance(loss, float):
         return loss
     return float(loss.detach() if hasattr(loss, "detach") else loss)
@@ -48,17 +48,19 @@ def average_with(
     Raises:
         TrainingError: There is something else in it than floating-point arrays.
     """
+    found = _listed(gradients)
+    for value in found:
+        if not isinstance(value, np.ndarray) or value.dtype not in SUMMABLE:
+            break
+    else:  # arrays as MPI wants them; every further question would make a small step dearer
+        averaging(comm, [*found, loss], samples)
+        return
     if is_torch_module(gradients):
         from beowulf.train.torch_module import average_module  # noqa: PLC0415 - optional extra
 
         average_module(averaging, comm, gradients, loss, samples)
         return
-    found = _listed(gradients)
-    for value in found:
-        if not isinstance(value, np.ndarray) or value.dtype not in SUMMABLE:
-            _average_converted(averaging, comm, found, loss, samples)
-            return
-    averaging(comm, [*found, loss], samples)
+    _average_widened(averaging, comm, found, loss, samples)
 
 
 def _listed(gradients: Gradients) -> list[Any]:
@@ -70,14 +72,10 @@ def _listed(gradients: Gradients) -> list[Any]:
     return [gradients]
 
 
-def _average_converted(
+def _average_widened(
     averaging: Averaging, comm: MPI.Comm, found: list[Any], loss: NDArray[np.float64], samples: int
 ) -> None:
-    """Average arrays that MPI cannot all add up, in a wider type. Collective.
-
-    Raises:
-        TrainingError: There is something in it that cannot be widened.
-    """
+    """Average arrays of which some are of 16 bits, which MPI cannot add up. Collective."""
     for value in found:
         if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
             what = value.dtype if isinstance(value, np.ndarray) else type(value).__name__

@@ -168,23 +168,24 @@ class Run:
         schedule = Schedule(samples, self.global_batch, self.seed)
         total = total_steps(schedule, epochs, steps)
         start = self._resume(schedule)
-        shares_of = functools.cache(lambda size: tuple(split(size, self.weights)))
+        part_of = functools.cache(self._part_of)  # there are but two sizes: full, and the last
         for step, epoch, indices in schedule.global_batches(start, total):
-            shares = shares_of(len(indices))
-            first = sum(shares[: self.rank])
+            size = len(indices)
+            shares, mine = part_of(size)
             self._current = Batch(
-                step=step + 1,
-                epoch=epoch + 1,
-                samples=len(indices),
-                shares=shares,
-                indices=indices[first : first + shares[self.rank]],
-                micro_batch=self.micro_batch,
+                step + 1, epoch + 1, size, shares, indices[mine], self.micro_batch
             )
             self._loss = None
             started_ns = time.perf_counter_ns()
             yield self._current
             step_ns = time.perf_counter_ns() - started_ns
             self._end_step(self._current, step_ns, total, schedule)
+
+    def _part_of(self, size: int) -> tuple[tuple[int, ...], slice]:
+        """Return every rank's share of a batch of ``size``, and where in it this rank's lies."""
+        shares = tuple(split(size, self.weights))
+        first = sum(shares[: self.rank])
+        return shares, slice(first, first + shares[self.rank])
 
     def average(self, gradients: Gradients, loss: Any = None) -> float:
         """Average gradients, in place, over the global batch, and return the mean loss.
@@ -199,9 +200,10 @@ class Run:
         """
         if self._current is None:
             raise TrainingError("average: call it inside the loop over run.batches(...)")
-        self._loss_sum[0] = 0.0 if loss is None else as_number(loss)
-        average_with(self._average, self.comm, gradients, self._loss_sum, self._current.samples)
-        mean = float(self._loss_sum[0])
+        total = self._loss_sum
+        total[0] = 0.0 if loss is None else as_number(loss)
+        average_with(self._average, self.comm, gradients, total, self._current.samples)
+        mean: float = total.item()
         self._loss = None if loss is None else mean
         return mean
 
