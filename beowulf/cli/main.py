@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 INTERRUPTED = 130
+MOST_CHARACTERS = 300
 
 # Each verb lives in beowulf/cli/VERB.py; its line here spares --help from importing them all.
 VERBS = {
@@ -103,6 +104,8 @@ def _explanation_of(error: click.ClickException | BeowulfError | OSError) -> tup
     context: Any = getattr(error, "ctx", None)
     path = context.command_path if context else "beowulf"
     message = error.format_message().replace("\n", " ").rstrip(".")
+    if len(message) > MOST_CHARACTERS:  # it quotes what was typed, however long that is
+        message = f"{message[: MOST_CHARACTERS - 80]}...{message[-80:]}"
     if isinstance(error, click.NoSuchOption) and path.endswith(" submit"):
         message += "; what the script is to get goes behind --"
     return f"{message}; see: {path} --help", 2

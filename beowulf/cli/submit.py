@@ -28,7 +28,7 @@ RESOURCE_FLAGS = (
     "submit",
     epilog="Words after -- go to the script as they are:  beowulf submit train.py -- --epochs 20",
 )
-@click.argument("script", required=False, type=click.Path())
+@click.argument("script", required=False, type=click.Path(readable=False))  # asked later
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.option("-n", "--ranks", type=int, help="How many ranks to start.")
 @click.option("--nodes", help='How many nodes, as "3" or "2-4".')
@@ -44,7 +44,7 @@ RESOURCE_FLAGS = (
 @click.option(
     "-C",
     "--directory",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help="The work directory to copy; the script's own if left out.",
 )
 @click.option("--resume", metavar="ID", help="Go on with a job from its newest checkpoint.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ POLL_S = 0.1
 @json_option
 def command(job_ids: tuple[str, ...], timeout_s: float | None, as_json: bool) -> int:
     """Wait for jobs to end and return their exit status: the first that is not 0."""
+    if timeout_s is not None and math.isnan(timeout_s):
+        raise click.BadParameter("nan is no number of seconds", param_hint="'--timeout'")
     backend = LocalBackend()
     directories = [backend.find(job_id) for job_id in job_ids]
     deadline = None if timeout_s is None else time.monotonic() + timeout_s

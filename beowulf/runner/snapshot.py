@@ -153,12 +153,13 @@ def _rules_below(rules: Rules, root: Path, directory: Path) -> Rules:
 
 def _walk(directory: Path, rules: Rules, exclusions: Exclusions) -> Iterator[Entry]:
     root = exclusions.root
-    rules = _rules_below(rules, root, directory)
     try:
         with os.scandir(directory) as found:
             children = sorted(found, key=lambda child: child.name)
     except OSError as error:
         raise _unreadable(root, directory, error) from None
+    if any(child.name in IGNORE_FILES for child in children):
+        rules = _rules_below(rules, root, directory)
     for child in children:
         path = Path(child.path)
         below = path.relative_to(root)
