@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from beowulf.errors import BeowulfError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -30,9 +32,13 @@ class JobId(click.ParamType[str]):
 
         from beowulf.runner.local import LocalBackend  # noqa: PLC0415
 
+        try:
+            records = LocalBackend().records()
+        except BeowulfError:  # the command itself will say so; here it would mix with the typing
+            return []
         return [
             CompletionItem(record.id, help=f"{record.name} {record.state}")
-            for record in reversed(LocalBackend().records())
+            for record in reversed(records)
             if record.id.startswith(incomplete)
         ]
 
