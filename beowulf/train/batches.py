@@ -63,6 +63,6 @@ class Batch:
         """Yield the indices of this rank's samples, at most ``micro_batch`` at a time."""
         count = len(self.indices)
         if 0 < count <= (self.micro_batch or count):
-            return iter((self.indices,))
+            return iter((self.indices,))  # nearly always, so without a generator
         most = self.micro_batch or 1
         return (self.indices[first : first + most] for first in range(0, count, most))
