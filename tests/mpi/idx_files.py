@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 TEST_SAMPLES = 360
 
 
-def write_digits(directory: Path, *, compress: bool = False) -> None:
+def write_digits(directory: Path) -> None:
     """Write scikit-learn's digits, enlarged to 28 x 28 pixels, as MNIST's four files."""
     from sklearn.datasets import load_digits
 
@@ -26,15 +25,11 @@ def write_digits(directory: Path, *, compress: bool = False) -> None:
     order = np.random.default_rng(0).permutation(len(images))
     directory.mkdir(parents=True, exist_ok=True)
     for prefix, chosen in (("t10k", order[:TEST_SAMPLES]), ("train", order[TEST_SAMPLES:])):
-        write_idx(directory / f"{prefix}-images-idx3-ubyte", images[chosen], compress=compress)
-        write_idx(directory / f"{prefix}-labels-idx1-ubyte", labels[chosen], compress=compress)
+        write_idx(directory / f"{prefix}-images-idx3-ubyte", images[chosen])
+        write_idx(directory / f"{prefix}-labels-idx1-ubyte", labels[chosen])
 
 
-def write_idx(path: Path, numbers: NDArray[np.generic], *, compress: bool = False) -> None:
-    """Write an array of bytes as an IDX file, or as an IDX file in a .gz."""
+def write_idx(path: Path, numbers: NDArray[np.generic]) -> None:
+    """Write an array of bytes as an IDX file."""
     header = struct.pack(f">HBB{numbers.ndim}I", 0, 8, numbers.ndim, *numbers.shape)
-    content = header + numbers.astype(np.uint8).tobytes()
-    if compress:
-        path = path.with_name(f"{path.name}.gz")
-        content = gzip.compress(content)
-    path.write_bytes(content)
+    path.write_bytes(header + numbers.astype(np.uint8).tobytes())
