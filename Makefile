@@ -37,8 +37,7 @@ check: install ## Check style, types and the generated documentation
 	@$(BIN)/python docs/generate_cli.py --check
 
 bench: install ## Measure what docs/benchmarks.md shows
-	@for measurement in startup first_step overhead; do \
-		$(BIN)/python bench/$$measurement.py || exit 1; done
+	@$(BIN)/python -m bench
 
 docs: install ## Write the generated documentation again
 	@$(BIN)/python docs/generate_cli.py
