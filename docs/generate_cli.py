@@ -103,7 +103,7 @@ Before a job is accepted, and for every other verb:
 | status | meaning |
 |---|---|
 | 0 | done |
-| {failed} | something failed; the message says what to do. Also: `wait --timeout` gave up |
+| {failed} | something failed; the message says what to do. |
 | {invalid} | a flag, a file or a field is wrong; nothing was started |
 | {no_job} | no such job |
 | {interrupted} | interrupted with Ctrl-C; a job that was being followed goes on |
@@ -247,10 +247,10 @@ def _example() -> JobRecord:
         submitted_at="2026-11-22T17:41:12.693+00:00",
         started_at="2026-11-22T17:41:12.773+00:00",
         ended_at="2026-11-22T17:41:21.708+00:00",
-        progress=Progress(11240, 11240, 0.004016, 250144.2, 0.0),
+        progress=Progress(11240, 11240, 0.004033, 250144.2, 0.0),
         checkpoint_step=11240,
         result={
-            "final_loss": 0.004016,
+            "final_loss": 0.004033,
             "steps": 11240,
             "samples_per_s": 266504.7,
             "world_size": 2,

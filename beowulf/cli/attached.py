@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from beowulf.cli.output import (
+    NOTHING_TO_RESUME,
     duration,
     print_json,
     progress_words,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 PLAIN_EVERY_S = 5.0
 LIVE_EVERY_S = 0.25
+INTERRUPTED = 130
 MOST_BAR_COLUMNS = 30
 
 
@@ -48,9 +50,8 @@ def attend(directory: JobDirectory, log_start: int, *, as_json: bool) -> int:
     try:
         _follow(directory, reader, to_stderr=as_json)
     except KeyboardInterrupt:
-        say(f"\njob {record.id} goes on without you")
-        say_what_next(record)
-        raise
+        say(f"\njob {record.id} goes on without you; to return: beowulf logs -f {record.id}")
+        return INTERRUPTED
     record = read_record(directory)
     if as_json:
         print_json(job=record.to_json())
@@ -118,7 +119,10 @@ def live_progress(live: Live, read: Callable[[], Progress | None]) -> Callable[[
             words = progress_words(vars(progress))
             width = max(1, min(MOST_BAR_COLUMNS, live.console.width - len(words) - 2))
             bar = ProgressBar(total=progress.total_steps, completed=progress.step, width=width)
-            line.add_row(bar, words)
+            if live.console.no_color:  # a bar is nothing but colour
+                line.add_row(words)
+            else:
+                line.add_row(bar, words)
         live.update(line)
 
     return show
@@ -154,6 +158,8 @@ def _say_end(record: JobRecord) -> None:
     lines.append(("directory", record.directory))
     if record.can_resume:
         lines.append(("go on", f"beowulf submit --resume {record.id}"))
+    elif record.state != "COMPLETED":
+        lines.append(("go on", NOTHING_TO_RESUME))
     width = max(len(label) for label, _ in lines)
     for label, value in lines:
         say(f"  {label:<{width}}  {value}")

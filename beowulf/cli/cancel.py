@@ -6,6 +6,7 @@ import click
 
 from beowulf.cli.output import json_option, print_json
 from beowulf.cli.parameters import job_argument
+from beowulf.errors import JobNotFound
 from beowulf.runner.local import LocalBackend
 
 
@@ -16,7 +17,10 @@ def command(job_ids: tuple[str, ...], as_json: bool) -> None:
     """End jobs and every process of theirs. A job that is over stays as it is."""
     backend = LocalBackend()
     for job_id in job_ids:
-        backend.find(job_id)  # a wrong ID cancels nothing
+        try:
+            backend.find(job_id)
+        except JobNotFound as error:
+            raise JobNotFound(f"{error}; nothing was cancelled") from None
     records = [backend.cancel(job_id) for job_id in job_ids]
     if as_json:
         print_json(jobs=[record.to_json() for record in records])

@@ -21,4 +21,6 @@ def command(shell: str) -> None:
     kind = get_completion_class(shell)
     if kind is None:
         raise click.UsageError(f"no completion for {shell}")
-    click.echo(kind(cli, {}, "beowulf", "_BEOWULF_COMPLETE").source())
+    script = kind(cli, {}, "beowulf", "_BEOWULF_COMPLETE").source()
+    # Silent where beowulf is not to be found, as in a terminal without its environment.
+    click.echo(script.replace("$1)", "$1 2>/dev/null)") if shell == "bash" else script)

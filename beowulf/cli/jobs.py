@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -18,9 +20,14 @@ from beowulf.cli.output import (
 from beowulf.runner.local import LocalBackend
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from beowulf.runner.record import JobRecord
 
-WIDE = 1000
+GAP = "  "
+WORDS = ("NAME", "STATE", "SUBMITTED", "REASON")
+FIRST_TO_GO = ("SUBMITTED", "ELAPSED", "LOSS")
+LEAST_REASON = 12
 
 
 @click.command("jobs")
@@ -38,40 +45,63 @@ def command(last: int | None, as_json: bool) -> None:
 
 
 def _print_table(records: list[JobRecord]) -> None:
-    from rich.console import Console  # noqa: PLC0415 - slow to import
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    """Print one line per job. On a terminal nothing but the reason is ever cut off."""
+    rows = [_cells(record) for record in records]
+    columns = [*rows[0]]
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in columns}
+    if sys.stdout.isatty():
+        columns, widths = fit(widths, shutil.get_terminal_size().columns)
+    click.echo(click.style(_line({name: name for name in columns}, widths), bold=True))
+    for row in rows:
+        shown = {name: _cut(row[name], widths[name]) for name in columns}
+        click.echo(_line(shown, widths, state_colour=STATE_COLOURS.get(row["STATE"])))
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in (
-        "ID",
-        "NAME",
-        "STATE",
-        "RANKS",
-        "STEP",
-        "LOSS",
-        "ELAPSED",
-        "SUBMITTED",
-        "REASON",
-    ):
-        right = heading in ("ID", "RANKS", "STEP", "LOSS", "ELAPSED")
-        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
-    for record in records:
-        table.add_row(
-            record.id,
-            Text(record.name),  # as it is: in a plain string, [brackets] would be markup
-            Text(record.state, style=STATE_COLOURS.get(record.state, "")),
-            str(record.ranks or "-"),
-            _steps(record),
-            number(record.progress.loss if record.progress else None),
-            duration(record.elapsed_s),
-            _local_time(record.submitted_at),
-            Text(record.reason),
-        )
-    console = Console()
-    if not console.is_terminal:
-        console.width = WIDE  # nothing is cut off where a program reads
-    console.print(table)
+
+def fit(widths: Mapping[str, int], available: int) -> tuple[list[str], dict[str, int]]:
+    """Return the columns that a terminal has room for, and their widths.
+
+    The reason is cut first, then columns go, the dearest to do without last.
+    """
+    kept = dict(widths)
+    for name in ("", *FIRST_TO_GO):
+        kept.pop(name, None)
+        others = sum(kept.values()) - kept["REASON"] + len(GAP) * (len(kept) - 1)
+        if available - others >= min(kept["REASON"], LEAST_REASON):
+            kept["REASON"] = min(kept["REASON"], available - others)
+            return list(kept), kept
+    kept["REASON"] = min(kept["REASON"], LEAST_REASON)
+    return list(kept), kept
+
+
+def _cells(record: JobRecord) -> dict[str, str]:
+    return {
+        "ID": record.id,
+        "NAME": record.name,
+        "STATE": record.state,
+        "RANKS": str(record.ranks or "-"),
+        "STEP": _steps(record),
+        "LOSS": number(record.progress.loss if record.progress else None),
+        "ELAPSED": duration(record.elapsed_s),
+        "SUBMITTED": _local_time(record.submitted_at),
+        "REASON": record.reason,
+    }
+
+
+def _line(
+    cells: Mapping[str, str], widths: Mapping[str, int], state_colour: str | None = None
+) -> str:
+    """Return one line of the table: numbers to the right, words to the left."""
+    aligned = {
+        name: text.ljust(widths[name]) if name in WORDS else text.rjust(widths[name])
+        for name, text in cells.items()
+    }
+    if state_colour:
+        aligned["STATE"] = click.style(aligned["STATE"], fg=state_colour)
+    return GAP.join(aligned.values()).rstrip()
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def _steps(record: JobRecord) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import io
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ from beowulf import __version__
 from beowulf.errors import BeowulfError, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 INTERRUPTED = 130
 MOST_CHARACTERS = 300
@@ -75,7 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status. Errors are one line on stderr."""
     try:
-        status = cli.main(arguments, prog_name="beowulf", standalone_mode=False)
+        status = cli.main(
+            arguments, prog_name="beowulf", standalone_mode=False, color=colour_wanted(os.environ)
+        )
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 2
@@ -103,9 +107,25 @@ def _explanation_of(error: click.ClickException | BeowulfError | OSError) -> tup
         return f"{where}{error.strerror or error}; check its permissions and its owner", 1
     context: Any = getattr(error, "ctx", None)
     path = context.command_path if context else "beowulf"
-    message = error.format_message().replace("\n", " ").rstrip(".")
+    message = _without_guess(error) or error.format_message()
+    message = " ".join(message.split()).rstrip(".")
     if len(message) > MOST_CHARACTERS:  # it quotes what was typed, however long that is
         message = f"{message[: MOST_CHARACTERS - 80]}...{message[-80:]}"
-    if isinstance(error, click.NoSuchOption) and path.endswith(" submit"):
-        message += "; what the script is to get goes behind --"
     return f"{message}; see: {path} --help", 2
+
+
+def _without_guess(error: click.ClickException) -> str:
+    """Return what to say of an option that there is not, guessing only where it is near."""
+    if not isinstance(error, click.NoSuchOption):
+        return ""
+    near = difflib.get_close_matches(error.option_name, error.possibilities or [], 1, cutoff=0.75)
+    if near:
+        return f"No such option {error.option_name!r}, did you mean {near[0]!r}?"
+    if error.ctx is not None and error.ctx.info_name == "submit":
+        return f"No such option {error.option_name!r}; if it is the script's, put it behind --"
+    return f"No such option {error.option_name!r}"
+
+
+def colour_wanted(environ: Mapping[str, str]) -> bool | None:
+    """Return False if the person wants no colour (no-color.org), None to let the terminal say."""
+    return False if environ.get("NO_COLOR") or environ.get("TERM") == "dumb" else None

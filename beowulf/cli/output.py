@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from beowulf.runner.record import JobRecord
 
 SCHEMA = 1
+NOTHING_TO_RESUME = "there is no checkpoint to go on from: submit it again"
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document instead of words."

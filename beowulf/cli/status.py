@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from beowulf.cli.output import (
+    NOTHING_TO_RESUME,
     STATE_COLOURS,
     duration,
     json_option,
@@ -89,7 +90,7 @@ def hints(record: JobRecord) -> list[str]:
     if record.state == "COMPLETED":
         return []
     if record.is_over and not record.can_resume:
-        return []
+        return [f"\n{NOTHING_TO_RESUME}"]
     if record.is_over:
         return [f"\ngo on from its newest checkpoint: beowulf submit --resume {record.id}"]
     return [f"\nfollow: beowulf logs -f {record.id}    end: beowulf cancel {record.id}"]

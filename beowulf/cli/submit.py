@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from beowulf.cli.output import json_option, print_json, say_what_next
+from beowulf.cli.parameters import JobId
 from beowulf.errors import InvalidInput
 from beowulf.runner import fields
 from beowulf.runner.follow import LogReader
@@ -47,7 +48,9 @@ RESOURCE_FLAGS = (
     type=click.Path(path_type=Path, readable=False),
     help="The work directory to copy; the script's own if left out.",
 )
-@click.option("--resume", metavar="ID", help="Go on with a job from its newest checkpoint.")
+@click.option(
+    "--resume", metavar="ID", type=JobId(), help="Go on with a job from its newest checkpoint."
+)
 @click.option("--detach", is_flag=True, help="Return at once instead of following the job.")
 @json_option
 def command(script: str | None, **flags: Any) -> int:
@@ -82,6 +85,12 @@ def _read_request(script: str | None, flags: dict[str, Any]) -> tuple[JobSpec, P
     if path.suffix == ".toml":
         work_directory = (flags["directory"] or path.resolve().parent).resolve()
         spec = read_spec(path)
+    elif path.suffix != ".py":
+        raise InvalidInput(
+            "SCRIPT",
+            f"{str(path)!r} is neither a Python script (.py) nor a job file (.toml)",
+            'to run something else, write a job file with command = ["./program"]',
+        )
     else:
         work_directory = (flags["directory"] or path.parent).resolve()
         spec = spec_from({"command": ["python", _script_inside(path, work_directory)]},

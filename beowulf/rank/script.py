@@ -55,8 +55,9 @@ def _run_script(rank: int, words: list[str]) -> tuple[int, str]:
     except SystemExit as end:
         return _status_of(end)
     except BaseException as error:  # noqa: BLE001 - the script's failure, whatever it is
-        _print_traceback(rank, error)
-        return 1, traceback.format_exception_only(error)[-1].strip()
+        frames = _frames_of_script(error)
+        _print_traceback(rank, error, frames)
+        return 1, traceback.format_exception_only(error)[-1].strip() + _place(error, frames)
     return 0, ""
 
 
@@ -70,12 +71,25 @@ def _status_of(end: SystemExit) -> tuple[int, str]:
     return 1, str(end.code)
 
 
-def _print_traceback(rank: int, error: BaseException) -> None:
-    """Print where the script failed, and on which rank, in one write."""
-    frames: TracebackType | None = error.__traceback__
+def _frames_of_script(error: BaseException) -> TracebackType | None:
+    """Return the traceback from the script on, without what started it; none for a syntax error."""
+    frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename != sys.argv[0]:
         frames = frames.tb_next
-    lines = traceback.format_exception(type(error), error, frames or error.__traceback__)
+    return frames
+
+
+def _place(error: BaseException, frames: TracebackType | None) -> str:
+    """Say where in the script it failed, as the end of a line."""
+    line = frames.tb_lineno if frames else getattr(error, "lineno", None)
+    return f" ({sys.argv[0]} line {line})" if line else ""
+
+
+def _print_traceback(rank: int, error: BaseException, frames: TracebackType | None) -> None:
+    """Print where the script failed, and on which rank, in one write."""
+    if frames is None and not isinstance(error, SyntaxError):
+        frames = error.__traceback__
+    lines = traceback.format_exception(type(error), error, frames)
     sys.stderr.write(f"beowulf: rank {rank} failed:\n{''.join(lines)}")
     sys.stderr.flush()
 

@@ -16,6 +16,11 @@ The loop stays the script's own. The global batch is the contract: how many rank
 there are and how unequal their shares changes how fast a step is, never what it computes.
 """
 
+import os
+
+# The wheel's Open MPI prints an error about a component for hardware that is not there.
+os.environ.setdefault("OMPI_MCA_osc", "^ucx")
+
 from beowulf.train.pictures import draw_loss_curve
 from beowulf.train.run import Run
 

@@ -11,6 +11,7 @@ import numpy as np
 from mpi4py import MPI
 
 from beowulf.errors import CheckpointError, TrainingError
+from beowulf.job.directory import JobDirectory
 from beowulf.job.durable import write_json
 from beowulf.job.events import record_event
 from beowulf.job.heartbeat import Heartbeat
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 Data = TypeVar("Data")
 
 HEARTBEAT_EVERY_S = 1.0
+FIRST_CHECKPOINT_S = 1.0
 
 
 class Run:
@@ -45,7 +47,9 @@ class Run:
             ``"5:2:1:0"``. Equal shares if None.
         micro_batch: The most samples that one rank takes in one go.
         averaging: ``"dense"`` or ``"naive"``.
-        checkpoint_every_s: Seconds between checkpoints; None for none but the last.
+        checkpoint_every_s: The most seconds between checkpoints. The first is made after
+            one second, and each later one after twice the time, until this is reached.
+            None for none but the last.
         checkpoint_every_steps: Steps between checkpoints, in addition.
 
     Raises:
@@ -94,6 +98,7 @@ class Run:
         self._training_s = 0.0
         self._heartbeat_at = 0.0
         self._checkpoint_at = time.monotonic()
+        self._pause_s = FIRST_CHECKPOINT_S
 
     @property
     def directory(self) -> Path:
@@ -270,6 +275,7 @@ class Run:
                     Checkpoint(batch.step, dict(vars(schedule)), pack(self._tracked))
                 )
                 self._checkpoint_at = time.monotonic()
+                self._pause_s *= 2
         if now - self._heartbeat_at > HEARTBEAT_EVERY_S:
             self._heartbeat_at = now
             if self._files.heartbeats.is_dir():
@@ -280,18 +286,20 @@ class Run:
         return (
             step == total
             or (every_steps is not None and step % every_steps == 0)
-            or (every_s is not None and now - self._checkpoint_at > every_s)
+            or (every_s is not None and now - self._checkpoint_at > min(every_s, self._pause_s))
         )
 
     def _finish(self) -> None:
         """Write the result once every rank has come this far. Collective."""
         self.comm.Barrier()
         if self.rank == 0:
-            speed = self._samples_done / self._training_s if self._training_s else None
-            result = {
-                "final_loss": self._loss,
-                "steps": self._steps_done,
-                "samples_per_s": speed,
-                "world_size": self.world_size,
-            }
+            result: dict[str, Any] = {"world_size": self.world_size}
+            if self._steps_done:
+                speed = self._samples_done / self._training_s if self._training_s else None
+                result["final_loss"] = self._loss
+                result["steps"] = self._steps_done
+                result["samples_per_s"] = speed
             write_json(self._files.result, {**result, **self._reported})
+        if JobDirectory.of_this_rank() is None:  # nobody else will tell
+            for name, value in self._reported.items():
+                self.say(f"{name}: {value}")

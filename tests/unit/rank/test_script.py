@@ -63,11 +63,11 @@ def test_a_script_sees_its_arguments_its_name_and_its_directory(tmp_path: Path) 
         ("import sys; sys.exit(3)", 3, "sys.exit(3)"),
         ("import sys; sys.exit(-1)", 255, "sys.exit(-1)"),
         ("import sys; sys.exit('no data')", 1, "no data"),
-        ("raise ValueError('7')", 1, "ValueError: 7"),
-        ("raise KeyboardInterrupt", 1, "KeyboardInterrupt"),
-        ("def broken(:", 1, "SyntaxError: invalid syntax"),
+        ("raise ValueError('7')", 1, "ValueError: 7 (train.py line 1)"),
+        ("raise KeyboardInterrupt", 1, "KeyboardInterrupt (train.py line 1)"),
+        ("def broken(:", 1, "SyntaxError: invalid syntax (train.py line 1)"),
         ("import no_such_module_anywhere", 1,
-         "ModuleNotFoundError: No module named 'no_such_module_anywhere'"),
+         "ModuleNotFoundError: No module named 'no_such_module_anywhere' (train.py line 1)"),
     ],
 )  # fmt: skip
 def test_how_a_script_ends(tmp_path: Path, text: str, status: int, error: str) -> None:
