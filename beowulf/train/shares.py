@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from beowulf.errors import TrainingError
@@ -26,10 +27,9 @@ def split(samples: int, weights: Sequence[float]) -> list[int]:
     check_weights(weights)
     if samples < 0:
         raise TrainingError(f"samples: {samples} is negative")
-    largest = max(weights)
-    scaled = [weight / largest for weight in weights]  # keeps the sum finite
-    total = math.fsum(scaled)
-    exact = [samples * weight / total for weight in scaled]
+    ratios = [Fraction(weight) for weight in weights]  # exact, however large or small they are
+    total = sum(ratios)
+    exact = [samples * ratio / total for ratio in ratios]
     shares = [math.floor(part) for part in exact]
     by_remainder = sorted(range(len(weights)), key=lambda rank: (shares[rank] - exact[rank], rank))
     willing = [rank for rank in by_remainder if weights[rank] > 0]

@@ -104,13 +104,9 @@ def restore(tracked: dict[str, Any], packed: PackedState) -> None:
 
 def _restore_into(target: Any, saved: Any, where: str) -> None:
     if isinstance(target, np.ndarray):
-        if not isinstance(saved, np.ndarray) or saved.shape != target.shape:
-            raise CheckpointError(
-                f"{where}: the checkpoint holds another shape than {target.shape}"
-            )
-        target[...] = saved
+        _restore_array(target, saved, where)
     elif isinstance(target, np.random.Generator):
-        target.bit_generator.state = saved
+        _restore_generator(target, saved, where)
     elif hasattr(target, "load_state_dict"):
         try:
             target.load_state_dict(saved)
@@ -125,16 +121,47 @@ def _restore_into(target: Any, saved: Any, where: str) -> None:
         )
 
 
+def _restore_array(target: NDArray[Any], saved: Any, where: str) -> None:
+    wanted = f"{target.dtype}{list(target.shape)}"
+    if not isinstance(saved, np.ndarray):
+        raise CheckpointError(
+            f"{where}: the checkpoint holds a {_kind(saved)}, the script {wanted}"
+        )
+    if saved.shape != target.shape or saved.dtype != target.dtype:
+        held = f"{saved.dtype}{list(saved.shape)}"
+        raise CheckpointError(f"{where}: the checkpoint holds {held}, the script {wanted}")
+    target[...] = saved
+
+
+def _restore_generator(target: np.random.Generator, saved: Any, where: str) -> None:
+    wanted = type(target.bit_generator).__name__
+    held = saved.get("bit_generator") if isinstance(saved, dict) else _kind(saved)
+    if held != wanted:
+        raise CheckpointError(f"{where}: the checkpoint holds {held}, the script a {wanted}")
+    target.bit_generator.state = saved
+
+
 def _restore_container(target: Any, saved: Any, where: str) -> None:
+    if not isinstance(saved, dict | list | tuple):
+        raise CheckpointError(
+            f"{where}: the checkpoint holds {_kind(saved)}, not a {_kind(target)}"
+        )
     keys = list(target) if isinstance(target, dict) else list(range(len(target)))
     saved_keys = list(saved) if isinstance(saved, dict) else list(range(len(saved)))
     if set(keys) != set(saved_keys):
         raise CheckpointError(f"{where}: the checkpoint holds {saved_keys}, the script {keys}")
     for key in keys:
-        if isinstance(target[key], (np.generic, *PLAIN)):
+        name = f"{where}[{key!r}]"
+        if not isinstance(target[key], (np.generic, *PLAIN)):
+            _restore_into(target[key], saved[key], name)
+        elif isinstance(saved[key], PLAIN):
             target[key] = saved[key]
         else:
-            _restore_into(target[key], saved[key], f"{where}[{key!r}]")
+            raise CheckpointError(f"{name}: the checkpoint holds {_kind(saved[key])}, not a value")
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
 
 
 def _unpack(node: Any, arrays: list[NDArray[Any]]) -> Any:
@@ -158,7 +185,10 @@ def _unpack_tensor(node: dict[str, Any], arrays: list[NDArray[Any]]) -> Any:
     import torch  # noqa: PLC0415 - optional extra; the script that saved tensors has it
 
     flat = torch.from_numpy(arrays[node["$tensor"]].copy())
-    return flat.view(getattr(torch, node["type"])).reshape(node["shape"])
+    dtype = getattr(torch, node["type"])
+    if flat.numel() == 0:  # nothing to look at in another way
+        return torch.empty(node["shape"], dtype=dtype)
+    return flat.view(dtype).reshape(node["shape"])
 
 
 def broadcast(comm: MPI.Intracomm, packed: PackedState | None) -> PackedState:

@@ -78,7 +78,7 @@ def test_tutorial_commands_with_pytorch_do_what_it_shows(checkout: Path, home: P
 
 def test_make_demo_submits_the_digits() -> None:
     make = subprocess.run(
-        ["make", "--dry-run", "--always-make", "demo"],
+        ["make", "--no-print-directory", "--dry-run", "--always-make", "demo"],
         cwd=REPOSITORY,
         capture_output=True,
         encoding="utf-8",
