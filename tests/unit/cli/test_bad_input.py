@@ -378,12 +378,12 @@ def test_a_state_directory_that_may_not_be_read(
     assert_refused(answer, "job directory: cannot read ", "Permission denied", state=state_home)
 
 
-def test_a_log_that_may_not_be_read(bound_beowulf: BoundBeowulf, state_home: Path) -> None:
-    job = state_home / "beowulf" / "jobs" / "1"
+def test_a_log_that_may_not_be_read(bound_beowulf: BoundBeowulf, tmp_path: Path) -> None:
+    job = tmp_path / "two\nlines" / "beowulf" / "jobs" / "1"
     job.mkdir(parents=True)
     (job / "output.log").touch(mode=0o000)
-    answer = bound_beowulf("logs", "1")
-    assert_refused(answer, "output.log: Permission denied; check", status=1, state=None)
+    answer = bound_beowulf("logs", "1", env={"XDG_STATE_HOME": str(tmp_path / "two\nlines")})
+    assert_refused(answer, "two\\nlines", "output.log: Permission denied", status=1, state=None)
 
 
 # --- The state directory ------------------------------------------------------------------------

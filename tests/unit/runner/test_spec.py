@@ -361,6 +361,12 @@ def test_flags_are_checked_like_the_file(before: Resources, overrides: dict[str,
         with_resources(before, **overrides)
 
 
+def test_ranks_per_node_need_nodes_whatever_ranks_the_file_has() -> None:
+    for before in (Resources(), Resources(ranks=3)):
+        with pytest.raises(InvalidInput, match=r"^resources\.ranks_per_node: needs nodes"):
+            with_resources(before, ranks_per_node=2)
+
+
 def test_an_argument_that_is_not_text_is_shown_with_question_marks() -> None:
     spec = JobSpec("x", ("python", os.fsdecode(b"a\xffb")))
     assert parse_spec(format_spec(spec)).command == ("python", "a?b")
