@@ -293,12 +293,13 @@ class Run:
         """Write the result once every rank has come this far. Collective."""
         self.comm.Barrier()
         if self.rank == 0:
-            result: dict[str, Any] = {"world_size": self.world_size}
+            result: dict[str, Any] = {}
             if self._steps_done:
                 speed = self._samples_done / self._training_s if self._training_s else None
                 result["final_loss"] = self._loss
                 result["steps"] = self._steps_done
                 result["samples_per_s"] = speed
+            result["world_size"] = self.world_size
             write_json(self._files.result, {**result, **self._reported})
         if JobDirectory.of_this_rank() is None:  # nobody else will tell
             for name, value in self._reported.items():
