@@ -9,6 +9,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Protocol
 
+import mpi4py
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -18,6 +19,9 @@ from tests.conftest import BEOWULF
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+# Unit tests import what uses MPI, but start none: it would leave a directory behind.
+mpi4py.rc.initialize = False
 
 # The same examples on every machine and every day, however slow the machine is.
 settings.register_profile(

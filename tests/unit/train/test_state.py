@@ -288,7 +288,8 @@ class TestTorch:
     """Modules, optimizers and schedulers go on as if nothing had happened."""
 
     @pytest.fixture(autouse=True)
-    def _torch(self) -> None:
+    def _torch(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
         torch = pytest.importorskip("torch", reason="PyTorch is not installed: the extra 'torch'")
         torch.set_num_threads(1)  # the models here are too small for more
 
