@@ -47,7 +47,7 @@ class Size:
 
 SIZES = (
     Size("0.1 ms", width=64, samples_per_rank=64, block=200),
-    Size("1 ms", width=512, samples_per_rank=128, block=20, is_target=True),
+    Size("1 ms", width=384, samples_per_rank=256, block=20, is_target=True),  # as jobs/digits
     Size("10 ms", width=2048, samples_per_rank=384, block=2),
 )
 
