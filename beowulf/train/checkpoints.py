@@ -17,6 +17,7 @@ import hashlib
 import io
 import json
 import shutil
+import zipfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,9 @@ class CheckpointStore:
         self.keep = keep
 
     def save(self, checkpoint: Checkpoint) -> Path:
-        """Write a checkpoint and remove the oldest ones beyond ``keep``.
+        """Write a checkpoint, and remove the oldest ones beyond ``keep`` and all of later steps.
+
+        A run is only ever behind a checkpoint that it could not read.
 
         Raises:
             OSError: The disk is full; the checkpoints that were there still are.
@@ -83,8 +86,10 @@ class CheckpointStore:
             shutil.rmtree(staging, ignore_errors=True)
             raise
         sync_directory(self.directory)
-        for old in self._newest_first()[self.keep :]:
-            shutil.rmtree(old, ignore_errors=True)
+        newest_first = self._newest_first()
+        mine = newest_first.index(final)
+        for other in newest_first[:mine] + newest_first[mine + self.keep :]:
+            shutil.rmtree(other, ignore_errors=True)
         return final
 
     def load(self) -> Loaded:
@@ -122,8 +127,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{ARRAYS} cannot be read ({error.strerror})") from error
     if hashlib.sha256(raw).hexdigest() != body["arrays_sha256"]:
         raise CheckpointError(f"{ARRAYS} does not match its checksum")
-    with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
-        arrays = [archive[str(index)] for index in range(len(archive.files))]
+    try:
+        with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
+            arrays = [archive[str(index)] for index in range(len(archive.files))]
+    except (ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{ARRAYS} holds something else than arrays ({error})") from error
     return Checkpoint(body["step"], body["run"], PackedState(body["state"], arrays))
 
 

@@ -71,6 +71,8 @@ class Run:
         for name, value in (("global_batch", global_batch), ("micro_batch", micro_batch)):
             if value is not None and value < 1:
                 raise TrainingError(f"{name}: {value} must be 1 or more")
+        if seed < 0:
+            raise TrainingError(f"seed: {seed} must be 0 or more")
         self.comm = MPI.COMM_WORLD.Dup()
         self.rank = self.comm.rank
         self.world_size = self.comm.size

@@ -136,6 +136,8 @@ def check_another_run_is_refused() -> None:
 def check_refusals() -> None:
     with pytest.raises(TrainingError, match="global_batch"):
         Run(global_batch=0)
+    with pytest.raises(TrainingError, match="seed"):
+        Run(global_batch=1, seed=-1)
     with pytest.raises(TrainingError, match="micro_batch"):
         Run(global_batch=1, micro_batch=0)
     with pytest.raises(TrainingError, match="shares"):

@@ -330,3 +330,12 @@ def test_nothing_in_a_checkpoint_runs(store: CheckpointStore) -> None:
     with np.load(path / "arrays.npz", allow_pickle=True) as arrays:
         assert arrays["0"].shape == (1,)
     assert Payload.ran  # so it was dangerous indeed
+
+
+def test_a_damaged_newer_checkpoint_does_not_cost_a_valid_one(store: CheckpointStore) -> None:
+    for step in (100, 200):
+        store.save(checkpoint(step))
+    (store.directory / "step-00000200" / "arrays.npz").write_bytes(b"rotten")
+    for step in (150, 190):  # the run went on from step 100
+        store.save(checkpoint(step))
+    assert names(store) == ["step-00000150", "step-00000190"]
