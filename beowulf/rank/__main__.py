@@ -8,12 +8,13 @@ ended, and hands its exit status on to the launcher. Whatever kills the script
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import signal
 import sys
 import time
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from beowulf.errors import LaunchError, TrainingError
 from beowulf.job.directory import JobDirectory
@@ -23,6 +24,9 @@ from beowulf.job.heartbeat import Heartbeat, RankState, read_heartbeat, read_hea
 from beowulf.job.parent import end_with_parent
 from beowulf.rank.environment import Placement, framework_variables, read_placement
 from beowulf.rank.script import leave, run_command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -60,11 +64,27 @@ def _become_script(directory: JobDirectory, placement: Placement, watcher: int) 
     sys.exit(0)  # the ordinary way out: exit handlers run, MPI is finalized
 
 
+def forward_to(child: int) -> Callable[[int, object], None]:
+    """Return a signal handler that passes signals on to ``child``, if it is still there.
+
+    The launcher ends all ranks when one fails: its signal may come just when this
+    rank's script has ended by itself.
+    """
+
+    def handle(number: int, _frame: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, number)
+
+    return handle
+
+
 def _watch(directory: JobDirectory, placement: Placement, child: int) -> NoReturn:
     """Wait for the script, write how it ended, and end with its status."""
     for number in FORWARDED_SIGNALS:
-        signal.signal(number, lambda received, _frame: os.kill(child, received))
+        signal.signal(number, forward_to(child))
     _, status = os.waitpid(child, 0)
+    for number in FORWARDED_SIGNALS:  # nobody is left to forward to, and the end must be written
+        signal.signal(number, signal.SIG_IGN)
     ended = os.waitstatus_to_exitcode(status)
     exit_code = ended if ended >= 0 else 128 - ended
     last = read_heartbeat(directory, placement.rank)
