@@ -6,6 +6,10 @@
     ├── InvalidInput        2   a flag, file or field is wrong; nothing was started
     ├── JobNotFound         4   no such job
     ├── LaunchError       125   beowulf itself failed once the job was accepted
+    ├── CommandFailed       1   a program that beowulf called failed, or is not installed
+    ├── LabError            1   the lab, or this computer, cannot do what was asked
+    │   ├── LabNotFound     4   no such lab, or no such node or snapshot in it
+    │   └── NodeUnreachable 3   a node of the lab is off, or does not answer
     └── TrainingError       1   inside a rank: the training library refuses to go on
         ├── WorldSizeError      MPI started another number of ranks than promised
         └── CheckpointError     no checkpoint can be read, or it belongs to another run
@@ -42,6 +46,26 @@ class LaunchError(BeowulfError):
     """The job was accepted but beowulf could not start or watch it."""
 
     exit_status = 125
+
+
+class CommandFailed(BeowulfError):
+    """A program that beowulf called failed, took too long, or is not installed."""
+
+
+class LabError(BeowulfError):
+    """The lab, or the computer it runs on, cannot do what was asked."""
+
+
+class LabNotFound(LabError):
+    """No lab has this name, or the lab has no such node or snapshot."""
+
+    exit_status = 4
+
+
+class NodeUnreachable(LabError):
+    """A node of the lab is off, or does not answer."""
+
+    exit_status = 3
 
 
 class TrainingError(BeowulfError):

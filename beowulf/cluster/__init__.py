@@ -1,0 +1,1 @@
+"""What a cluster is: its nodes, and the inventory that names them."""

@@ -1,0 +1,1 @@
+"""Run a command and move files, on this computer or on another."""
