@@ -18,7 +18,7 @@ from beowulf.cli.output import (
     say,
 )
 from beowulf.cli.parameters import job_argument
-from beowulf.job.durable import read_tail
+from beowulf.durable import read_tail
 from beowulf.runner.local import LocalBackend
 from beowulf.runner.record import JobRecord, read_record
 

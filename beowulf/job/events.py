@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from beowulf.job.durable import append_json_line, read_json_lines
+from beowulf.durable import append_json_line, read_json_lines
 
 if TYPE_CHECKING:
     from beowulf.job.directory import JobDirectory

@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Literal
 
-from beowulf.job.durable import read_json, write_json
+from beowulf.durable import read_json, write_json
 
 if TYPE_CHECKING:
     from beowulf.job.directory import JobDirectory

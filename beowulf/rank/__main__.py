@@ -16,9 +16,9 @@ import sys
 import time
 from typing import TYPE_CHECKING, NoReturn
 
+from beowulf.durable import write_json
 from beowulf.errors import LaunchError, TrainingError
 from beowulf.job.directory import JobDirectory
-from beowulf.job.durable import write_json
 from beowulf.job.events import utc_now
 from beowulf.job.heartbeat import Heartbeat, RankState, read_heartbeat, read_heartbeats
 from beowulf.job.parent import end_with_parent

@@ -17,9 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from beowulf.durable import write_file
 from beowulf.errors import BeowulfError, InvalidInput, JobNotFound, LaunchError
 from beowulf.job.directory import JobDirectory
-from beowulf.job.durable import write_file
 from beowulf.job.events import record_event
 from beowulf.runner import fields, machine
 from beowulf.runner.batch_script import render_local

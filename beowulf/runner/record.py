@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
+from beowulf.durable import parse_json_lines, read_json, read_tail
 from beowulf.errors import one_line
-from beowulf.job.durable import parse_json_lines, read_json, read_tail
 from beowulf.job.events import read_events
 from beowulf.runner.lock import is_locked
 

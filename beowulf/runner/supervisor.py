@@ -17,9 +17,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from beowulf.durable import read_tail, write_file
 from beowulf.errors import LaunchError
 from beowulf.job.directory import JobDirectory
-from beowulf.job.durable import read_tail, write_file
 from beowulf.job.events import record_event
 from beowulf.job.heartbeat import read_heartbeats
 from beowulf.job.parent import end_with_parent

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from beowulf.durable import sync_directory, write_file
 from beowulf.errors import CheckpointError
 from beowulf.job.directory import CHECKPOINT_NAME, checkpoint_name
-from beowulf.job.durable import sync_directory, write_file
 from beowulf.train.state import PackedState
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from beowulf.job.durable import read_json_lines, write_file
+from beowulf.durable import read_json_lines, write_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from beowulf.durable import read_json_lines
 from beowulf.job.directory import JobDirectory
-from beowulf.job.durable import read_json_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 from mpi4py import MPI
 
+from beowulf.durable import write_json
 from beowulf.errors import CheckpointError, TrainingError
 from beowulf.job.directory import JobDirectory
-from beowulf.job.durable import write_json
 from beowulf.job.events import record_event
 from beowulf.job.heartbeat import Heartbeat
 from beowulf.train.averaging import averaging_named

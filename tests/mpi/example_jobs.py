@@ -11,8 +11,8 @@ from typing import Any
 
 from matplotlib.image import imread
 
+from beowulf.durable import read_json_lines
 from beowulf.job.directory import JobDirectory
-from beowulf.job.durable import read_json_lines
 from tests.conftest import REPOSITORY, Beowulf
 
 TIMEOUT_S = 300

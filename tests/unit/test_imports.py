@@ -27,23 +27,26 @@ JOBS = sorted((REPOSITORY / "jobs").glob("*/*.py"))
 # What each part may import of beowulf, besides itself and the version.
 MAY_IMPORT = {
     "errors": set(),
-    "job": {"errors"},
-    "rank": {"errors", "job"},
-    "train": {"errors", "job"},
+    "durable": set(),
+    "job": {"errors", "durable"},
+    "rank": {"errors", "durable", "job"},
+    "train": {"errors", "durable", "job"},
     "cluster": {"errors"},
     "transport": {"errors"},
-    "runner": {"errors", "job", "cluster", "transport"},
+    "runner": {"errors", "durable", "job", "cluster", "transport"},
     "hardware": {"errors", "cluster", "transport"},
-    "lab": {"errors", "cluster", "transport"},
+    "lab": {"errors", "durable", "cluster", "transport"},
     "dashboard": {"errors", "job", "runner", "hardware"},
     "cli": {
-        "errors", "job", "cluster", "transport", "runner", "hardware", "lab", "dashboard",
+        "errors", "durable", "job", "cluster", "transport", "runner", "hardware", "lab",
+        "dashboard",
     },
 }  # fmt: skip
 
 # What each part may import from elsewhere, besides Python's own library.
 MAY_USE: dict[str, set[str]] = {
     "errors": set(),
+    "durable": set(),
     "job": set(),
     "rank": set(),
     "train": {"mpi4py", "numpy", "torch", "matplotlib"},
@@ -51,13 +54,13 @@ MAY_USE: dict[str, set[str]] = {
     "transport": {"paramiko"},
     "runner": {"jinja2", "psutil", "tomli_w"},
     "hardware": set(),
-    "lab": set(),
+    "lab": {"psutil"},
     "dashboard": set(),
     "cli": {"click", "rich"},
 }
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE)
-MODULES.append(PACKAGE / "errors.py")
+MODULES += [PACKAGE / "errors.py", PACKAGE / "durable.py"]
 
 
 def imported_by(path: Path) -> Iterator[str]:

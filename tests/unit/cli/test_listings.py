@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from beowulf.durable import append_json_line
 from beowulf.job.directory import JobDirectory
-from beowulf.job.durable import append_json_line
 from beowulf.job.events import record_event
 from beowulf.runner.lock import take_lock
 from tests.conftest import Beowulf

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from beowulf.durable import write_file
 from beowulf.errors import InvalidInput, JobNotFound, LaunchError
 from beowulf.job.directory import JobDirectory
-from beowulf.job.durable import write_file
 from beowulf.job.events import record_event
 from beowulf.runner import local
 from beowulf.runner.local import LocalBackend, find_mpiexec, jobs_root

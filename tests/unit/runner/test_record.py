@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beowulf.job.durable import append_json_line
+from beowulf.durable import append_json_line
 from beowulf.job.events import record_event
 from beowulf.runner.lock import take_lock
 from beowulf.runner.record import Progress, progress_of, read_exit_code, read_record

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from beowulf.job.durable import read_json_lines
+from beowulf.durable import read_json_lines
 from beowulf.train import metrics
 from beowulf.train.metrics import MetricsWriter
 

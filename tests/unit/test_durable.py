@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beowulf.job.durable import (
+from beowulf.durable import (
     append_json_line,
     parse_json_lines,
     read_json,
@@ -35,7 +35,7 @@ OBJECTS = st.lists(st.dictionaries(st.text(), JSON, max_size=4), max_size=6)
 APPEND_MANY = """
 import sys
 from pathlib import Path
-from beowulf.job.durable import append_json_line
+from beowulf.durable import append_json_line
 for index in range(200):
     append_json_line(Path(sys.argv[1]), {"writer": sys.argv[2], "index": index, "more": "x" * 500})
 """
