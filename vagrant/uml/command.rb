@@ -1,0 +1,86 @@
+module BeowulfLab
+  REPOSITORY = File.expand_path("../..", __dir__)
+
+  # What went wrong, in one line, as Vagrant shows it.
+  class Failed < Vagrant::Errors::VagrantError
+    attr_reader :error_message
+
+    def initialize(message)
+      @error_message = message
+      super()
+    end
+  end
+
+  # The command `beowulf lab` for one lab.
+  class Command
+    # A lab's state is read once for all of its machines; Vagrant asks several times for each.
+    FRESH_S = 1
+
+    @labs = {}
+    class << self
+      # Return the one command of this lab, which all its machines share.
+      def of(lab)
+        @labs[lab] ||= new(lab)
+      end
+
+      # Return the path of the program: $BEOWULF, the clone's own, or the one on the PATH.
+      def program
+        chosen = ENV["BEOWULF"].to_s
+        return found(chosen) || raise(Failed, "BEOWULF=#{chosen}: no such program") unless chosen.empty?
+
+        found(File.join(REPOSITORY, ".venv/bin/beowulf")) || found("beowulf") ||
+          raise(Failed, "the command beowulf is not installed; type `make install` in #{REPOSITORY}")
+      end
+
+      private
+
+      def found(name)
+        return Vagrant::Util::Which.which(name) unless name.include?("/")
+
+        File.expand_path(name) if File.file?(name) && File.executable?(name)
+      end
+    end
+
+    def initialize(lab)
+      @lab = lab
+      @reading = Mutex.new
+    end
+
+    # Change the lab; what beowulf tells on the way goes to ``ui``.
+    def change(ui, verb, *arguments)
+      result = Vagrant::Util::Subprocess.execute(
+        self.class.program, "lab", verb, *arguments, "--lab", @lab, notify: [:stdout, :stderr]
+      ) { |_, text| text.each_line(chomp: true) { |line| ui.detail(line) unless line.strip.empty? } }
+      checked(result)
+    ensure
+      @reading.synchronize { @document = nil }
+    end
+
+    # Return what `beowulf lab status --json` says of the lab.
+    def status
+      @reading.synchronize do
+        @document = nil if @document && now_s - @read_at_s > FRESH_S
+        @document ||= read.tap { @read_at_s = now_s }
+      end
+    end
+
+    private
+
+    def read
+      arguments = ["lab", "status", "--lab", @lab, "--json"]
+      result = checked(Vagrant::Util::Subprocess.execute(self.class.program, *arguments))
+      JSON.parse(result.stdout).fetch("lab")
+    end
+
+    def checked(result)
+      return result if result.exit_code.zero?
+
+      last = (result.stderr.lines.last || result.stdout.lines.last || "it printed nothing").strip
+      raise Failed, "beowulf lab: exit #{result.exit_code}: #{last}"
+    end
+
+    def now_s
+      Process.clock_gettime(Process::CLOCK_MONOTONIC)
+    end
+  end
+end
