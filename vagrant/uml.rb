@@ -15,6 +15,13 @@ require_relative "uml/machines"
 require_relative "uml/provider"
 
 module BeowulfLab
+  # Say whether KVM works here: the device may be there and still refuse to be opened.
+  def self.virtualization?
+    File.open("/dev/kvm", File::RDWR) { true }
+  rescue SystemCallError
+    false
+  end
+
   class Plugin < Vagrant.plugin("2")
     name "uml"
     description "Debian in User-Mode Linux, through `beowulf lab`: needs no virtualization"

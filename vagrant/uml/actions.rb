@@ -61,49 +61,47 @@ module BeowulfLab
     # Refuse what needs a node that is on.
     class NeedRunning < Step
       def work(_node, state, _env)
+        raise Vagrant::Errors::VMNotCreatedError if state == :not_created
         raise Vagrant::Errors::VMNotRunningError unless state == :running
       end
     end
 
-    class << self
-      # `Provision` comes first but runs the provisioners last, once the steps after it are done.
-      def up = steps(ConfigValidate, Provision, Start)
-      def reload = of_existing(Provision, Stop, Start)
-      def halt = of_existing(Stop)
-      def suspend = of_existing(Suspend)
-      def resume = of_existing(Provision, Resume)
-      def provision = of_existing(NeedRunning, Provision)
-      def ssh = of_existing(NeedRunning, SSHExec)
-      def ssh_run = of_existing(NeedRunning, SSHRun)
+    # `Provision` comes first but runs the provisioners last, once the steps after it are done.
+    def self.up = steps(ConfigValidate, Provision, Start)
+    def self.reload = of_existing(Provision, Stop, Start)
+    def self.halt = of_existing(Stop)
+    def self.suspend = of_existing(Suspend)
+    def self.resume = of_existing(Provision, Resume)
+    def self.provision = of_existing(NeedRunning, Provision)
+    def self.ssh = steps(NeedRunning, SSHExec)
+    def self.ssh_run = steps(NeedRunning, SSHRun)
 
-      def destroy
-        confirmed = Vagrant::Action::Builder.new
-        confirmed.use(Call, DestroyConfirm) do |env, chosen|
-          if env[:result]
-            chosen.use(ProvisionerCleanup, :before)
-            chosen.use(Destroy)
-          else
-            chosen.use(Message, "The node is kept.")
-          end
+    def self.destroy
+      confirmed = Vagrant::Action::Builder.new
+      confirmed.use(Call, DestroyConfirm) do |env, chosen|
+        if env[:result]
+          chosen.use(ProvisionerCleanup, :before)
+          chosen.use(Destroy)
+        else
+          chosen.use(Message, "The node is kept.")
         end
-        of_existing(confirmed)
       end
+      of_existing(confirmed)
+    end
 
-      private
+    def self.steps(*classes)
+      Vagrant::Action::Builder.new.tap { |builder| classes.each { |step| builder.use(step) } }
+    end
 
-      def steps(*classes)
-        Vagrant::Action::Builder.new.tap { |builder| classes.each { |step| builder.use(step) } }
-      end
+    def self.of_existing(*classes)
+      steps(ConfigValidate).tap do |builder|
+        builder.use(Call, IsState, :not_created) do |env, chosen|
+          next chosen.use(Message, "The node does not exist.") if env[:result]
 
-      def of_existing(*classes)
-        steps(ConfigValidate).tap do |builder|
-          builder.use(Call, IsState, :not_created) do |env, chosen|
-            next chosen.use(Message, "The node does not exist.") if env[:result]
-
-            classes.each { |step| chosen.use(step) }
-          end
+          classes.each { |step| chosen.use(step) }
         end
       end
     end
+    private_class_method :steps, :of_existing
   end
 end

@@ -46,6 +46,13 @@ module BeowulfLab
       @reading = Mutex.new
     end
 
+    # Say whether the lab exists, without a complaint where there can be none.
+    def lab?
+      status.fetch("exists")
+    rescue Failed
+      false
+    end
+
     # Change the lab; what beowulf tells on the way goes to ``ui``.
     def change(ui, verb, *arguments)
       result = Vagrant::Util::Subprocess.execute(

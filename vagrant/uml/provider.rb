@@ -31,7 +31,7 @@ module BeowulfLab
 
     # Return the steps of an action, nil where a lab has no such thing.
     def action(name)
-      Actions.public_send(name) if Actions.respond_to?(name)
+      Actions.public_send(name) if Actions.singleton_methods.include?(name)
     end
 
     # Return the node's state, as the lab has it now.
