@@ -157,6 +157,7 @@ def test_every_command_becomes_one_of_beowulf_lab(vagrant: Vagrant) -> None:
 def test_a_lab_that_beowulf_changed_is_seen_as_it_is(vagrant: Vagrant) -> None:
     vagrant.set(boss="on", worker="paused")
     assert vagrant.states() == {"boss": "running", "worker": "paused"}
+    assert len(list(vagrant.directory.glob("dot/machines/*/uml/id"))) == 2
     vagrant.set(boss="off", worker="absent")
     assert vagrant.states() == {"boss": "poweroff", "worker": "not_created"}
     vagrant.set()
