@@ -244,7 +244,7 @@ def _listening(pid: int) -> set[int]:
     sockets = set()
     for link in Path(f"/proc/{pid}/fd").glob("*"):
         try:
-            sockets.add(os.readlink(link).removeprefix("socket:[").removesuffix("]"))
+            sockets.add(str(link.readlink()).removeprefix("socket:[").removesuffix("]"))
         except OSError:
             continue  # closed meanwhile
     found = set()

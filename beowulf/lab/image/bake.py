@@ -61,6 +61,7 @@ def bake(
         cwd="/",
         encoding="utf-8",
         errors="replace",
+        umask=0o022,  # a careful root's own would make the tree unreadable to its users
         env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/root"},
     )
     too_long = threading.Timer(LONGEST_S, process.send_signal, [signal.SIGKILL])
@@ -74,7 +75,7 @@ def bake(
     finally:
         too_long.cancel()
         process.kill()  # with it ends everything in its process namespace
-        process.wait()
+        process.communicate()  # the pipe ends when the last of them has
     if status != 0:
         raise LabError(f"image {recipe.kind}: {why_failed(log.read_text().splitlines(), status)}")
     return progress.times_s()
