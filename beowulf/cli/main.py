@@ -28,6 +28,7 @@ VERBS = {
     "logs": "Show what a job prints.",
     "cancel": "End jobs and every process of theirs.",
     "wait": "Wait for jobs to end and return their exit status.",
+    "lab": "Run a lab of virtual machines on this computer.",
     "completion": "Print the completion script of a shell.",
 }
 

@@ -58,7 +58,7 @@ def ensure_proxy(cache: Path, servers: Iterable[tuple[str, int]] | None = None) 
         LabError: squid is not installed, cannot use ``cache``, or did not start.
     """
     allowed = sorted(find_mirrors().servers if servers is None else set(servers))
-    home = cache / "packages"
+    home = (cache / "packages").resolve()
     home.mkdir(parents=True, exist_ok=True)
     with locked(home / "lock"):
         known = _recorded(home)
@@ -71,7 +71,7 @@ def ensure_proxy(cache: Path, servers: Iterable[tuple[str, int]] | None = None) 
 
 def stop_proxy(cache: Path) -> None:
     """End the proxy of ``cache`` if it runs; its packages stay."""
-    home = cache / "packages"
+    home = (cache / "packages").resolve()
     if not home.is_dir():
         return
     with locked(home / "lock"):

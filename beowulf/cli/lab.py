@@ -1,0 +1,219 @@
+"""``beowulf lab``: its verbs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from beowulf.cli.lab_output import Progress, print_nodes
+from beowulf.cli.output import json_option, print_json, say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from click.shell_completion import CompletionItem
+
+    from beowulf.lab.directory import LabDirectory
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+def lab_option(function: F) -> F:
+    """Let a verb take the lab's name."""
+    option = click.option(
+        "--lab", "lab", default="lab", envvar="BEOWULF_LAB", show_default=True, metavar="NAME",
+        help="Which lab; there may be several side by side.  [env: BEOWULF_LAB]",
+    )  # fmt: skip
+    return option(function)
+
+
+def inventory_option(function: F) -> F:
+    """Let a verb take the inventory that describes the lab."""
+    option = click.option(
+        "--inventory", type=click.Path(path_type=Path), default=Path("inventory/lab"),
+        show_default=True, envvar="BEOWULF_INVENTORY",
+        help="The Ansible inventory that states the machines.  [env: BEOWULF_INVENTORY]",
+    )  # fmt: skip
+    return option(function)
+
+
+class NodeName(click.ParamType[str]):
+    """A node's name, completed by the shell."""
+
+    name = "node"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Offer the nodes of the lab that is meant."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - only at a Tab
+
+        from beowulf.errors import BeowulfError  # noqa: PLC0415
+        from beowulf.lab.settings import read_settings  # noqa: PLC0415
+
+        lab = ctx.params.get("lab") or os.environ.get("BEOWULF_LAB") or "lab"
+        try:
+            machines = read_settings(_directory(lab)).plan.machines
+        except BeowulfError:
+            return []
+        return [CompletionItem(m.name) for m in machines if m.name.startswith(incomplete)]
+
+
+node_argument = click.argument("node", type=NodeName())
+nodes_argument = click.argument("nodes", nargs=-1, type=NodeName(), metavar="[NODE]...")
+
+
+def _directory(name: str) -> LabDirectory:
+    from beowulf.lab.directory import lab_directory  # noqa: PLC0415 - only for the verb itself
+
+    return lab_directory(name)
+
+
+@click.group("lab")
+def command() -> None:
+    """Run a lab of virtual machines on this computer.
+
+    Each node is a machine with a kernel, systemd and sshd of its own (User-Mode Linux: no
+    virtualization needed), in a network of its own from which no packet leaves.
+    Machines are stated in an Ansible inventory. Needs root, but for status.
+    """
+
+
+@command.command()
+@nodes_argument
+@lab_option
+@inventory_option
+@click.option("--image", type=click.Choice(["bare", "prepared"]), default="bare",
+              show_default=True, help="What a new lab's nodes have installed.")  # fmt: skip
+def up(nodes: tuple[str, ...], lab: str, inventory: Path, image: str) -> None:
+    """Bring nodes up, all unless some are named, until one can log in to each."""
+    from beowulf.lab.lab import up as bring_up  # noqa: PLC0415
+
+    directory = _directory(lab)
+    with Progress(nodes) as progress:
+        bring_up(directory, inventory, image, nodes, progress.report)
+    name = "" if lab == "lab" else f" --lab {lab}"
+    say(f"  log in: beowulf lab ssh{name} {nodes[0] if nodes else progress.first or 'NODE'}")
+    say(f"  look:   beowulf lab status{name}")
+    say(f"  remove: beowulf lab destroy{name}")
+
+
+@command.command()
+@nodes_argument
+@lab_option
+@inventory_option
+@json_option
+def status(nodes: tuple[str, ...], lab: str, inventory: Path, as_json: bool) -> None:
+    """Show each node: on or off, its cable, what its disk holds."""
+    from beowulf.lab.lab import description  # noqa: PLC0415
+    from beowulf.lab.lab import status as look  # noqa: PLC0415
+
+    directory = _directory(lab)
+    made, found = look(directory, inventory, nodes)
+    if as_json:
+        print_json(lab=description(directory, made, found))
+    else:
+        print_nodes(found)
+
+
+@command.command("list")
+@json_option
+def list_labs(as_json: bool) -> None:
+    """List the labs on this computer."""
+    from beowulf.lab.directory import lab_names  # noqa: PLC0415
+
+    names = lab_names()
+    if as_json:
+        print_json(labs=[{"name": name} for name in names])
+    elif names:
+        click.echo("\n".join(names))
+    else:
+        say("no lab yet; make one with: beowulf lab up")
+
+
+@command.command(context_settings={"ignore_unknown_options": True})
+@lab_option
+@node_argument
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND]...")
+def ssh(node: str, words: tuple[str, ...], lab: str) -> None:
+    """Log in to a node, or run a command there. Its host key is verified."""
+    from beowulf.lab.access import enter  # noqa: PLC0415
+
+    enter(_directory(lab), node, words)
+
+
+@command.command()
+@nodes_argument
+@lab_option
+def down(nodes: tuple[str, ...], lab: str) -> None:
+    """Shut nodes down, all unless some are named. Their disks stay."""
+    from beowulf.lab.lab import down as shut_down  # noqa: PLC0415
+
+    with Progress(nodes) as progress:
+        shut_down(_directory(lab), nodes, progress.report)
+
+
+@command.command()
+@nodes_argument
+@lab_option
+def destroy(nodes: tuple[str, ...], lab: str) -> None:
+    """Remove nodes and their disks; with all of them the whole lab."""
+    from beowulf.lab.lab import destroy as remove  # noqa: PLC0415
+
+    with Progress(nodes) as progress:
+        remove(_directory(lab), nodes, progress.report)
+
+
+@command.command()
+@node_argument
+@click.argument("action", type=click.Choice(["on", "off", "cycle", "pause", "resume"]))
+@lab_option
+def power(node: str, action: str, lab: str) -> None:
+    """Give a node power or take it away, as pulling its plug would.
+
+    pause freezes it: it keeps its connections and answers nothing until resume.
+    """
+    from beowulf.lab.lab import set_power  # noqa: PLC0415
+
+    set_power(_directory(lab), node, action)
+
+
+@command.command()
+@node_argument
+@click.argument("action", type=click.Choice(["cut", "heal", "rate"]))
+@click.argument("rate", required=False)
+@lab_option
+def cable(node: str, action: str, rate: str | None, lab: str) -> None:
+    """Pull a node's network cable out (cut), make it slow (rate 100mbit), or heal it."""
+    from beowulf.lab.lab import set_cable  # noqa: PLC0415
+
+    if (action == "rate") != (rate is not None):
+        raise click.UsageError("a rate goes with the action rate, as in: cable node1 rate 100mbit")
+    set_cable(_directory(lab), node, action, rate or "")
+
+
+@command.command()
+@click.argument("action", type=click.Choice(["save", "restore"]))
+@click.argument("name")
+@lab_option
+def snapshot(action: str, name: str, lab: str) -> None:
+    """Keep the nodes' disks under a name, or go back to them (power cut and boot)."""
+    from beowulf.lab import snapshot as snapshots  # noqa: PLC0415
+
+    with Progress() as progress:
+        getattr(snapshots, action)(_directory(lab), name, progress.report)
+
+
+@command.command()
+@click.argument("kind", type=click.Choice(["bare", "prepared"]))
+@click.option("--rebuild", is_flag=True, help="Make it anew, with today's packages.")
+def image(kind: str, rebuild: bool) -> None:
+    """Make an image ahead of time, and print where its disk is."""
+    from beowulf.lab.lab import make_image  # noqa: PLC0415
+
+    with Progress() as progress:
+        disk = make_image(kind, rebuild=rebuild, report=progress.report)
+    click.echo(disk)

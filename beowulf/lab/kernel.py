@@ -1,0 +1,79 @@
+"""The command line of a node's kernel: its hardware, and what its system is told at boot."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from beowulf.lab.machine import Machine, Plan
+
+KERNEL = "linux.uml"
+CARD = "vec0"
+USER = "admin"
+PROXY_PORT = 3128
+LONGEST = 4096  # COMMAND_LINE_SIZE of User-Mode Linux
+
+
+@dataclass(frozen=True)
+class Boot:
+    """What one boot of one machine needs, besides the machine and the plan."""
+
+    base: Path
+    disk: Path
+    consoles: Path
+    empty: Path
+    public_key: str
+
+
+def command_line(machine: Machine, plan: Plan, boot: Boot) -> list[str]:
+    """Return the words with which User-Mode Linux is started as this machine.
+
+    What makes it this machine (name, address, the key that may log in) is told to
+    systemd, whose own units apply it; the image is the same for all.
+    """
+    return [
+        KERNEL,
+        f"mem={machine.memory_mb}M",
+        f"umid={machine.name}",
+        f"uml_dir={boot.consoles}/",
+        # Without this, root in the node could mount this computer's own files.
+        f"hostfs={boot.empty}",
+        f"ubd0={boot.disk},{boot.base}",
+        "root=/dev/ubda",
+        "rw",
+        "con=null",
+        "con0=null,fd:1",
+        "ssl=null",
+        f"vec0:transport=tap,ifname=tap{plan.port(machine)},depth=128,gro=1,mac={machine.mac}",
+        "quiet",
+        "audit=0",
+        "systemd.show_status=false",
+        f"systemd.hostname={machine.name}",
+        f"ip={machine.address}::{plan.gateway}:{plan.netmask}:{machine.name}:{CARD}:none",
+        f"systemd.set_credential_binary=tmpfiles.extra:{_encoded(_files(machine, plan, boot))}",
+    ]
+
+
+def _files(machine: Machine, plan: Plan, boot: Boot) -> str:
+    """Return lines for systemd-tmpfiles(8): files made at the first boot, and then left alone.
+
+    The lines of /etc/hosts are those that Debian's installer writes.
+    """
+    hosts = f"127.0.0.1\\tlocalhost\\n127.0.1.1\\t{machine.name}\\n"
+    proxy = f'Acquire::http::Proxy "http://{plan.gateway}:{PROXY_PORT}";\\n'
+    ssh = f"/home/{USER}/.ssh"
+    return (
+        f"f /etc/hostname 0644 root root - {machine.name}\\n\n"
+        f"f /etc/hosts 0644 root root - {hosts}\n"
+        f"f /etc/apt/apt.conf.d/90lab-proxy 0644 root root - {proxy}\n"
+        f"d {ssh} 0700 {USER} {USER} -\n"
+        f"f~ {ssh}/authorized_keys 0600 {USER} {USER} - {_encoded(boot.public_key)}\n"
+    )
+
+
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode("ascii")

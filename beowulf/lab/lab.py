@@ -1,0 +1,374 @@
+"""A lab as a whole: make it, look at it, put it away."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from beowulf.cluster.inventory import ENVIRONMENT, inventory_command, parse_inventory
+from beowulf.errors import LabError, NodeUnreachable
+from beowulf.lab import network, power, process
+from beowulf.lab.access import (
+    ensure_identity,
+    wait_for_host_keys,
+    wait_for_login,
+    write_ssh_config,
+)
+from beowulf.lab.directory import cache_directory, lab_names
+from beowulf.lab.host import require_host, require_memory
+from beowulf.lab.hostkeys import write_known_hosts
+from beowulf.lab.image.build import ensure_image
+from beowulf.lab.keeper import ensure_keeper
+from beowulf.lab.kernel import USER
+from beowulf.lab.locked import locked
+from beowulf.lab.machine import plan_of
+from beowulf.lab.proxy import ensure_proxy, stop_proxy
+from beowulf.lab.settings import Settings, read_settings, write_settings
+from beowulf.transport.local import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from beowulf.lab.directory import LabDirectory
+    from beowulf.lab.machine import Machine, Plan
+
+    # Called with whom something happens to (a node, the image, the lab) and what.
+    Report = Callable[[str, str], None]
+
+DISK_BLOCK_BYTES = 512
+
+
+def read_plan(inventory: Path) -> Plan:
+    """Return the lab that an inventory describes.
+
+    Raises:
+        InvalidInput: There is no such inventory, or it describes no lab.
+        CommandFailed: Ansible cannot read it.
+    """
+    printed = run(inventory_command(inventory), environment=ENVIRONMENT).output
+    return plan_of(parse_inventory(printed, str(inventory)))
+
+
+def up(
+    directory: LabDirectory, inventory: Path, kind: str, names: Sequence[str], report: Report
+) -> None:
+    """Bring nodes up, all where none is named, until one can log in to each.
+
+    What is there already stays as it is. A run that was killed half-way is taken up
+    where it ended. A paused node stays paused and is an error.
+
+    Raises:
+        BeowulfError: The inventory cannot be used, this computer lacks something (then
+            nothing was touched), or a node did not come up.
+    """
+    require_host()
+    plan = read_plan(inventory)
+    directory.path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(directory.lock, lambda: report("lab", "another command changes it: waiting")):
+        settings = _settled(directory, inventory, plan, kind, report)
+        machines = settings.chosen(names)
+        _make_surroundings(directory, settings)
+    starting = [m for m in machines if power.state(directory, m.name) != power.ON]
+    require_memory(starting)
+    supply = settings.supply(directory)
+
+    def bring_up(machine: Machine) -> None:
+        if power.state(directory, machine.name) == power.PAUSED:
+            raise LabError(
+                f"{machine.name} is paused; run: beowulf lab power {machine.name} resume"
+            )
+        if power.switch_on(supply, machine):
+            report(machine.name, "booting")
+        wait_for_host_keys(directory, machine)
+        report(machine.name, "waiting for a login")
+        with locked(directory.lock):
+            write_known_hosts(directory, settings.plan)
+        wait_for_login(directory, machine)
+        report(machine.name, "ready")
+
+    for_each(machines, bring_up)
+
+
+def _settled(
+    directory: LabDirectory, inventory: Path, plan: Plan, kind: str, report: Report
+) -> Settings:
+    """Return what the lab is, made now if it is new; nodes that exist can't change."""
+    if not directory.settings.exists():
+        image = ensure_image(
+            kind, cache=cache_directory(), report=lambda words: report("image", words)
+        )
+        settings = Settings(plan, kind, image.disk, inventory.resolve())
+        directory.path.mkdir(mode=0o755, exist_ok=True)
+        write_settings(directory, settings)
+        return settings
+    settings = read_settings(directory)
+    if settings.plan != plan or settings.image != kind:
+        what = "other machines" if settings.plan != plan else f"image {settings.image}"
+        raise LabError(
+            f"lab {directory.name} was made with {what}; to make it anew, run: "
+            f"beowulf lab destroy --lab {directory.name}"
+        )
+    if not settings.base.exists():
+        raise LabError(
+            f"lab {directory.name}: its image {settings.base} is gone; run: "
+            f"beowulf lab destroy --lab {directory.name}"
+        )
+    return settings
+
+
+def _make_surroundings(directory: LabDirectory, settings: Settings) -> None:
+    """Make all that nodes need besides their disks, as far as it is missing."""
+    ensure_identity(directory)
+    network.create(directory.name, settings.plan)
+    write_ssh_config(directory, settings.plan)
+    write_known_hosts(directory, settings.plan)
+    ensure_proxy(cache_directory())
+    ensure_keeper(directory)
+
+
+def switch_on(directory: LabDirectory, names: Sequence[str]) -> None:
+    """Give nodes power, all where none is named; doesn't wait for their boot.
+
+    After a restart of this computer it also makes again what they need around them.
+
+    Raises:
+        BeowulfError: There is no such lab or node, or one did not start.
+    """
+    require_host()
+    with locked(directory.lock):
+        settings = read_settings(directory)
+        machines = settings.chosen(names)
+        _make_surroundings(directory, settings)
+    require_memory([m for m in machines if power.state(directory, m.name) == power.OFF])
+    supply = settings.supply(directory)
+    for_each(machines, lambda machine: power.switch_on(supply, machine))
+
+
+def set_power(directory: LabDirectory, name: str, action: str) -> None:
+    """Switch a node ``on`` or ``off``, ``cycle`` it, ``pause`` or ``resume`` it.
+
+    Raises:
+        BeowulfError: There is no such lab or node, or it is off and should be paused.
+    """
+    require_host()
+    (machine,) = read_settings(directory).chosen([name])
+    if action in {"off", "cycle"}:
+        power.pull_the_plug(directory, machine.name)
+    if action in {"on", "cycle"}:
+        switch_on(directory, [machine.name])
+    if action == "pause":
+        power.pause(directory, machine.name)
+    if action == "resume":
+        power.resume(directory, machine.name)
+
+
+def set_cable(directory: LabDirectory, name: str, action: str, rate: str) -> None:
+    """``cut`` a node's cable, ``heal`` it, or limit its ``rate``.
+
+    Raises:
+        BeowulfError: There is no such lab or node, or the rate is none.
+    """
+    require_host()
+    plan = read_settings(directory).plan
+    (machine,) = read_settings(directory).chosen([name])
+    with locked(directory.lock):
+        network.create(directory.name, plan)
+        if action == "cut":
+            network.cut(directory.name, plan, machine)
+        elif action == "heal":
+            network.heal(directory.name, plan, machine)
+        else:
+            network.limit(directory.name, plan, machine, rate)
+
+
+def make_image(kind: str, *, rebuild: bool, report: Report) -> Path:
+    """Make an image unless there is one, and return its disk.
+
+    Raises:
+        BeowulfError: This computer lacks something, or the image could not be made.
+    """
+    require_host()
+    image = ensure_image(
+        kind, cache=cache_directory(), report=lambda words: report("image", words), rebuild=rebuild
+    )
+    report("image", "ready")
+    if not lab_names():
+        stop_proxy(cache_directory())
+    return image.disk
+
+
+def wait_until_ready(directory: LabDirectory, machines: Iterable[Machine], report: Report) -> None:
+    """Wait until one can log in to every one of these nodes."""
+
+    def wait(machine: Machine) -> None:
+        wait_for_host_keys(directory, machine)
+        wait_for_login(directory, machine)
+        report(machine.name, "ready")
+
+    for_each(list(machines), wait)
+
+
+def down(directory: LabDirectory, names: Sequence[str], report: Report) -> None:
+    """Have nodes shut themselves down, all where none is named, and wait until they have.
+
+    Raises:
+        BeowulfError: There is no such lab or node, or one did not shut down.
+    """
+    require_host()
+
+    def shut_down(machine: Machine) -> None:
+        if power.state(directory, machine.name) not in {power.OFF, power.ABSENT}:
+            report(machine.name, "shutting down")
+            power.press_the_button(directory, machine.name)
+        report(machine.name, "off")
+
+    for_each(read_settings(directory).chosen(names), shut_down)
+
+
+def destroy(directory: LabDirectory, names: Sequence[str], report: Report) -> None:
+    """Remove nodes with their disks; without names, or with the last node, the whole lab.
+
+    Works on what a killed run left, and on nothing.
+
+    Raises:
+        BeowulfError: A named node is none of this lab's.
+    """
+    require_host()
+    directory.path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(directory.lock):
+        if names and directory.settings.exists():
+            for machine in read_settings(directory).chosen(names):
+                _remove_node(directory, machine.name)
+                report(machine.name, "destroyed")
+            write_known_hosts(directory, read_settings(directory).plan)
+        if not names or not _has_nodes(directory):
+            _remove_lab(directory)
+            report("lab", "destroyed")
+    if not lab_names():
+        stop_proxy(cache_directory())
+
+
+def _remove_node(directory: LabDirectory, name: str) -> None:
+    power.pull_the_plug(directory, name)
+    shutil.rmtree(directory.node(name).path, ignore_errors=True)
+
+
+def _has_nodes(directory: LabDirectory) -> bool:
+    return directory.nodes.is_dir() and any(directory.nodes.iterdir())
+
+
+def _remove_lab(directory: LabDirectory) -> None:
+    process.end(directory.keeper)
+    names = [path.name for path in directory.nodes.iterdir()] if directory.nodes.is_dir() else []
+    for name in names:
+        power.pull_the_plug(directory, name)
+    # Whatever is still in the lab's network is the lab's, recorded or not.
+    process.kill(_processes(network.processes_inside(directory.name)))
+    network.remove(directory.name)
+    if directory.path.is_dir():
+        shutil.rmtree(directory.path)
+
+
+def _processes(numbers: Iterable[int]) -> list[psutil.Process]:
+    found = []
+    for number in numbers:
+        try:
+            found.append(psutil.Process(number))
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """How one node is. ``cable`` is None where only root could look."""
+
+    machine: Machine
+    state: str
+    cable: network.Cable | None
+    image: str | None
+    disk_mb: float
+    pid: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record of the JSON contract."""
+        cable = self.cable
+        return {
+            "name": self.machine.name,
+            "address": self.machine.address,
+            "mac": self.machine.mac,
+            "memory_mb": self.machine.memory_mb,
+            "state": self.state,
+            "cable": None if cable is None else "connected" if cable.connected else "cut",
+            "rate": cable.rate if cable else None,
+            "image": self.image,
+            "disk_mb": round(self.disk_mb, 1),
+            "pid": self.pid,
+        }
+
+
+def status(
+    directory: LabDirectory, inventory: Path, names: Sequence[str]
+) -> tuple[bool, list[NodeStatus]]:
+    """Return whether there is such a lab, and how each of its nodes is.
+
+    Where there is none, its nodes are those that the inventory would give it.
+
+    Raises:
+        BeowulfError: There is no such node, or the inventory cannot be read.
+    """
+    made = directory.settings.exists()
+    if made:
+        settings = read_settings(directory)
+    else:
+        settings = Settings(read_plan(inventory), "", inventory, inventory)
+    cables = network.cables(directory.name, settings.plan) if made and os.geteuid() == 0 else {}
+    return made, [
+        NodeStatus(
+            machine,
+            state := power.state(directory, machine.name),
+            cables.get(machine.name),
+            settings.image if state != power.ABSENT else None,
+            _disk_mb(directory.node(machine.name).disk),
+            power.kernel_pid(directory, machine.name),
+        )
+        for machine in settings.chosen(names)
+    ]
+
+
+def description(directory: LabDirectory, made: bool, nodes: list[NodeStatus]) -> dict[str, Any]:  # noqa: FBT001
+    """Return the lab's record of the JSON contract."""
+    return {
+        "name": directory.name,
+        "directory": str(directory.path),
+        "exists": made,
+        "ssh_config": str(directory.ssh_config),
+        "known_hosts": str(directory.known_hosts),
+        "identity": str(directory.identity),
+        "user": USER,
+        "nodes": [node.to_json() for node in nodes],
+    }
+
+
+def _disk_mb(disk: Path) -> float:
+    try:
+        return disk.stat().st_blocks * DISK_BLOCK_BYTES / 1e6
+    except OSError:
+        return 0.0
+
+
+def for_each(machines: Sequence[Machine], do: Callable[[Machine], object]) -> None:
+    """Do something with all machines at once. The first error is raised after all have ended."""
+    with ThreadPoolExecutor(max(1, len(machines))) as pool:
+        futures = [pool.submit(do, machine) for machine in machines]
+    errors = [error for future in futures if (error := future.exception()) is not None]
+    if len(errors) > 1 and all(isinstance(error, NodeUnreachable) for error in errors):
+        raise NodeUnreachable("; ".join(str(error) for error in errors))
+    if errors:
+        raise errors[0]
