@@ -125,7 +125,6 @@ maximum_object_size {largest_mb} MB
 cache_dir aufs {home}/store {cache_mb} 16 64
 collapsed_forwarding on
 quick_abort_min -1 KB
-shutdown_lifetime 1 seconds
 refresh_pattern -i \\.u?deb$ 525600 100% 525600 override-expire override-lastmod
 refresh_pattern /by-hash/ 525600 100% 525600 override-expire override-lastmod
 refresh_pattern . 0 0% 0 refresh-ims
@@ -198,8 +197,12 @@ def _launch(home: Path, port: int) -> Proxy | None:
 
 
 def _end(proxy: Proxy) -> None:
-    """End a proxy, and wait until it is gone: gently first, so that it writes its index."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    """End a proxy, and wait until it is gone.
+
+    At SIGINT squid writes the index of its store and ends; at SIGTERM it would first
+    wait for its clients.
+    """
+    for number in (signal.SIGINT, signal.SIGKILL):
         try:
             os.kill(proxy.pid, number)
         except ProcessLookupError:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from beowulf.errors import CommandFailed, InvalidInput, LabError
+from beowulf.errors import CommandFailed, InvalidInput, LabError, one_line
 from beowulf.lab.image.bake import bake
 from beowulf.lab.image.kernel import find_kernel
 from beowulf.lab.image.mirrors import SUITE, find_mirrors
@@ -129,8 +129,8 @@ def _build(recipe: Recipe, images: Path, port: int, report: Callable[[str], None
         (work / RECORD_NAME).write_text(record_of(recipe, packages, times_s))
         (work / DISK_NAME).chmod(0o444)
         directory = work.rename(_free_name(images, recipe))
-    except CommandFailed as error:
-        raise LabError(f"image {recipe.kind}: {error}") from error
+    except (CommandFailed, OSError) as error:
+        raise LabError(f"image {recipe.kind}: {one_line(str(error))}") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
     image = Image(recipe.kind, recipe.digest, directory)

@@ -10,6 +10,8 @@ mask() {
 # The one account: no password fits "*", and unlike "!" it is not a locked account.
 in_tree useradd --create-home --shell /bin/bash --groups sudo --password '*' admin
 
+in_tree update-locale LANG=C.UTF-8
+
 # User-Mode Linux has no nftables.
 for name in iptables ip6tables; do
 	[ ! -e "$tree/usr/sbin/$name-legacy" ] ||
