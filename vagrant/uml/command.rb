@@ -19,8 +19,8 @@ module BeowulfLab
     @labs = {}
     class << self
       # Return the one command of this lab, which all its machines share.
-      def of(lab)
-        @labs[lab] ||= new(lab)
+      def of(lab, inventory)
+        @labs[[lab, inventory]] ||= new(lab, inventory)
       end
 
       # Return the path of the program: $BEOWULF, the clone's own, or the one on the PATH.
@@ -41,8 +41,9 @@ module BeowulfLab
       end
     end
 
-    def initialize(lab)
+    def initialize(lab, inventory)
       @lab = lab
+      @inventory = inventory
       @reading = Mutex.new
     end
 
@@ -51,6 +52,11 @@ module BeowulfLab
       status.fetch("exists")
     rescue Failed
       false
+    end
+
+    # Make a node, or switch it on.
+    def start(ui, node)
+      change(ui, "up", node, "--inventory", @inventory)
     end
 
     # Change the lab; what beowulf tells on the way goes to ``ui``.
@@ -74,7 +80,7 @@ module BeowulfLab
     private
 
     def read
-      arguments = ["lab", "status", "--lab", @lab, "--json"]
+      arguments = ["lab", "status", "--inventory", @inventory, "--lab", @lab, "--json"]
       result = checked(Vagrant::Util::Subprocess.execute(self.class.program, *arguments))
       JSON.parse(result.stdout).fetch("lab")
     end

@@ -61,9 +61,10 @@ module BeowulfLab
       state
     end
 
-    # Make the node or switch it on.
+    # Make the node, or switch it on.
     def start(ui)
-      change(ui, "up", "--inventory", @machine.provider_config.inventory)
+      command.start(ui, @machine.name.to_s)
+      state
     end
 
     def to_s
@@ -73,7 +74,7 @@ module BeowulfLab
     private
 
     def command
-      Command.of(@machine.provider_config.lab)
+      Command.of(@machine.provider_config.lab, @machine.provider_config.inventory)
     end
 
     def node
