@@ -99,7 +99,8 @@ def configuration(home: Path, port: int, servers: Iterable[tuple[str, int]]) -> 
 
 
 # A package never changes under its name, an index never under its hash. Everything
-# else is asked for again each time; mirrors answer "not modified" to most of that.
+# else is asked for again each time. apt asks for indexes with "max-age=0", even for
+# those that cannot change: ignore-reload answers these from the store all the same.
 TEMPLATE = """\
 http_port 127.0.0.1:{port}
 acl reading method GET HEAD
@@ -125,8 +126,8 @@ maximum_object_size {largest_mb} MB
 cache_dir aufs {home}/store {cache_mb} 16 64
 collapsed_forwarding on
 quick_abort_min -1 KB
-refresh_pattern -i \\.u?deb$ 525600 100% 525600 override-expire override-lastmod
-refresh_pattern /by-hash/ 525600 100% 525600 override-expire override-lastmod
+refresh_pattern -i \\.u?deb$ 525600 100% 525600 override-expire override-lastmod ignore-reload
+refresh_pattern /by-hash/ 525600 100% 525600 override-expire override-lastmod ignore-reload
 refresh_pattern . 0 0% 0 refresh-ims
 """
 

@@ -31,6 +31,7 @@ pytestmark = [
 
 PACKAGE = "/debian/pool/main/h/hello/hello_2.10-3_amd64.deb"
 INDEX = "/debian/dists/trixie/InRelease"
+BY_HASH = "/debian/dists/trixie/main/binary-amd64/by-hash/SHA256/7778d3e3"
 
 
 @dataclass
@@ -88,7 +89,8 @@ def cache() -> Iterator[Path]:
 def ask(proxy: Proxy, url: str, method: str = "GET") -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=60)
     with contextlib.closing(connection):
-        connection.request(method, url)
+        # As apt asks for indexes.
+        connection.request(method, url, headers={"Cache-Control": "max-age=0"})
         answer = connection.getresponse()
         return answer.status, answer.read()
 
@@ -112,12 +114,13 @@ def wait_for_results(cache: Path, url: str, number: int) -> list[str]:
     return found
 
 
-def test_a_package_asked_for_twice_is_fetched_once(cache: Path, mirror: Mirror) -> None:
+@pytest.mark.parametrize("path", [PACKAGE, BY_HASH])
+def test_a_package_asked_for_twice_is_fetched_once(cache: Path, mirror: Mirror, path: str) -> None:
     proxy = ensure_proxy(cache, [mirror.server])
-    first, second = (ask(proxy, mirror.url(PACKAGE)) for _ in range(2))
-    assert first == second == (200, (PACKAGE * 1000).encode())
-    assert mirror.asked[PACKAGE] == 1
-    noted = wait_for_results(cache, mirror.url(PACKAGE), 2)
+    first, second = (ask(proxy, mirror.url(path)) for _ in range(2))
+    assert first == second == (200, (path * 1000).encode())
+    assert mirror.asked[path] == 1
+    noted = wait_for_results(cache, mirror.url(path), 2)
     assert noted[0] == "TCP_MISS/200"
     assert re.fullmatch(r"TCP_(MEM_)?HIT/200", noted[1])
 
