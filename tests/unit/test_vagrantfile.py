@@ -202,7 +202,7 @@ def test_what_beowulf_refuses_is_said_and_fails(vagrant: Vagrant) -> None:
     (vagrant.directory / "refuse").write_text("beowulf: a lab needs root; type: sudo vagrant up")
     finished = vagrant("up", "boss")
     assert finished.returncode == 1
-    assert "exit 1: beowulf: a lab needs root; type: sudo vagrant up" in finished.stderr
+    assert "up: exit 1: beowulf: a lab needs root; type: sudo vagrant up" in finished.stderr
     assert vagrant.states() == {"boss": "not_created", "worker": "not_created"}
 
 
@@ -210,6 +210,23 @@ def test_a_missing_beowulf_is_named(vagrant: Vagrant) -> None:
     finished = vagrant("up", "--provider=uml", BEOWULF="/nonexistent/beowulf")
     assert finished.returncode == 1
     assert "BEOWULF=/nonexistent/beowulf: no such program" in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        ("#!/nonexistent/python\n", "it cannot be started"),
+        ("#!/bin/sh\necho usage\n", "it printed no state"),
+    ],
+)
+def test_a_beowulf_that_does_not_work_is_named(vagrant: Vagrant, script: str, problem: str) -> None:
+    program = vagrant.directory / "beowulf"
+    program.write_text(script)
+    finished = vagrant("up", "--provider=uml")
+    assert finished.returncode == 1
+    assert f"{program}" in finished.stderr
+    assert problem in finished.stderr
+    assert ".rb:" not in finished.stderr
 
 
 def test_a_machine_without_memory_is_named(vagrant: Vagrant) -> None:

@@ -61,10 +61,9 @@ module BeowulfLab
 
     # Change the lab; what beowulf tells on the way goes to ``ui``.
     def change(ui, verb, *arguments)
-      result = Vagrant::Util::Subprocess.execute(
-        self.class.program, "lab", verb, *arguments, "--lab", @lab, notify: [:stdout, :stderr]
-      ) { |_, text| text.each_line(chomp: true) { |line| ui.detail(line) unless line.strip.empty? } }
-      checked(result)
+      run(verb, *arguments, notify: [:stdout, :stderr]) do |_, text|
+        text.each_line(chomp: true) { |line| ui.detail(line) unless line.strip.empty? }
+      end
     ensure
       @reading.synchronize { @document = nil }
     end
@@ -80,16 +79,20 @@ module BeowulfLab
     private
 
     def read
-      arguments = ["lab", "status", "--inventory", @inventory, "--lab", @lab, "--json"]
-      result = checked(Vagrant::Util::Subprocess.execute(self.class.program, *arguments))
-      JSON.parse(result.stdout).fetch("lab")
+      JSON.parse(run("status", "--inventory", @inventory, "--json").stdout).fetch("lab")
+    rescue JSON::ParserError, KeyError
+      raise Failed, "#{self.class.program} lab status: it printed no state; is it another beowulf?"
     end
 
-    def checked(result)
+    def run(verb, *arguments, **options, &block)
+      words = [self.class.program, "lab", verb, *arguments, "--lab", @lab]
+      result = Vagrant::Util::Subprocess.execute(*words, options, &block)
       return result if result.exit_code.zero?
 
       last = (result.stderr.lines.last || result.stdout.lines.last || "it printed nothing").strip
-      raise Failed, "beowulf lab: exit #{result.exit_code}: #{last}"
+      raise Failed, "beowulf lab #{verb}: exit #{result.exit_code}: #{last}"
+    rescue Vagrant::Util::Subprocess::LaunchError => error
+      raise Failed, "#{words.first}: it cannot be started: #{error.message}"
     end
 
     def now_s
