@@ -7,6 +7,7 @@ plug-ins mean here what they mean to the playbooks.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -17,7 +18,15 @@ from beowulf.errors import InvalidInput
 
 PROGRAM = "ansible-inventory"
 # What it may not be told by the user's own configuration: the output's form.
-ENVIRONMENT = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_INVENTORY_UNPARSED_FAILED": "true"}
+ENVIRONMENT = {
+    "ANSIBLE_NOCOLOR": "1",
+    "ANSIBLE_VERBOSITY": "0",
+    "ANSIBLE_DEBUG": "false",
+    "ANSIBLE_INVENTORY_UNPARSED_FAILED": "true",
+}
+# How Ansible warns that it goes on without a file, and why.
+UNREAD = re.compile(r"Unable to parse (\S+) as an inventory source")
+CAUSE = re.compile(r"YAML parsing failed: ([^.]+)\. .*?Origin: (\S+)")
 
 
 def inventory_command(path: Path) -> list[str]:
@@ -41,6 +50,23 @@ def inventory_command(path: Path) -> list[str]:
     return [program, "--inventory", str(path), "--list"]
 
 
+def refuse_unread(warnings: str, source: str) -> None:
+    """Refuse an inventory of which Ansible left out what it could not read.
+
+    ``warnings`` is what it wrote to its standard error. It ends well as long as it could
+    read one file of a directory.
+
+    Raises:
+        InvalidInput: A file could not be read; the message names it, and why if Ansible said so.
+    """
+    words = " ".join(warnings.split())
+    unread = UNREAD.search(words)
+    if unread:
+        cause = CAUSE.search(words)
+        why = f"Ansible cannot read it: {cause[1]} at {cause[2]}" if cause else "it is no inventory"
+        raise InvalidInput(unread[1], why, f"mend it, then look at: {PROGRAM} -i {source} --list")
+
+
 def parse_inventory(text: str, source: str) -> Cluster:
     """Return the cluster in the output of ``ansible-inventory --list``.
 
@@ -56,23 +82,30 @@ def parse_inventory(text: str, source: str) -> Cluster:
             name: group for name, group in document.items() if name != "_meta"
         }
         members = {name: _hosts_below(name, groups) for name in groups}
+        names = list(dict.fromkeys(host for hosts in members.values() for host in hosts))
+        nodes = tuple(_node(name, dict(variables.get(name, {})), members) for name in names)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InvalidInput(
             source, "Ansible printed no inventory", f"look at: {PROGRAM} -i {source} --list"
         ) from None
-    names = list(dict.fromkeys(host for hosts in members.values() for host in hosts))
-    if not names:
+    if not nodes:
         raise InvalidInput(source, "it names no machine", "add one under all.children")
-    return Cluster(tuple(_node(name, variables.get(name, {}), members) for name in names))
+    return Cluster(nodes)
 
 
 def _hosts_below(name: str, groups: dict[str, dict[str, Any]]) -> list[str]:
     """Return the hosts of a group and of the groups in it, each once, in their order."""
     group = groups.get(name, {})
-    found = list(group.get("hosts", []))
-    for child in group.get("children", []):
+    found = _texts(group.get("hosts", []))
+    for child in _texts(group.get("children", [])):
         found += _hosts_below(child, groups)
     return list(dict.fromkeys(found))
+
+
+def _texts(value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise TypeError
+    return value.copy()
 
 
 def _node(name: str, variables: dict[str, Any], members: dict[str, list[str]]) -> Node:

@@ -10,8 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from beowulf.cluster.inventory import ENVIRONMENT, inventory_command, parse_inventory
-from beowulf.errors import LabError, NodeUnreachable
+from beowulf.cluster.inventory import (
+    ENVIRONMENT,
+    inventory_command,
+    parse_inventory,
+    refuse_unread,
+)
+from beowulf.errors import CommandFailed, LabError, NodeUnreachable
 from beowulf.lab import network, power, process
 from beowulf.lab.access import (
     ensure_identity,
@@ -29,7 +34,7 @@ from beowulf.lab.locked import locked
 from beowulf.lab.machine import plan_of
 from beowulf.lab.proxy import ensure_proxy, stop_proxy
 from beowulf.lab.settings import Settings, read_settings, write_settings
-from beowulf.transport.local import run
+from beowulf.transport.local import explanation, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -49,10 +54,13 @@ def read_plan(inventory: Path) -> Plan:
 
     Raises:
         InvalidInput: There is no such inventory, or it describes no lab.
-        CommandFailed: Ansible cannot read it.
+        CommandFailed: Ansible itself failed.
     """
-    printed = run(inventory_command(inventory), environment=ENVIRONMENT).output
-    return plan_of(parse_inventory(printed, str(inventory)))
+    finished = run(inventory_command(inventory), environment=ENVIRONMENT, check=False)
+    refuse_unread(finished.errors, str(inventory))
+    if finished.status != 0:
+        raise CommandFailed(explanation(finished))
+    return plan_of(parse_inventory(finished.output, str(inventory)))
 
 
 def up(
