@@ -20,12 +20,17 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from beowulf.errors import InvalidInput
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
-# User-Mode Linux splits its command line at blanks and its disk's names at these.
-AWKWARD = re.compile(r"[\s,:]")
+# User-Mode Linux splits its command line at blanks and its disk's names at , and :, and
+# ssh reads quotes, % and $ in its configuration.
+PLAIN = re.compile(r"/[\w/.@+=-]*")
 LONGEST_SOCKET = 107  # bytes in the path of a Unix socket
 
 
@@ -41,9 +46,11 @@ def cache_directory() -> Path:
 
 def _directory(variable: str, default: str) -> Path:
     path = Path(os.environ.get(variable) or default)
-    if not path.is_absolute() or AWKWARD.search(str(path)):
+    if not PLAIN.fullmatch(str(path)):
         raise InvalidInput(
-            variable, f"{path} cannot hold a lab", "name an absolute path without blank or , or :"
+            variable,
+            f"{path} cannot hold a lab",
+            "name an absolute path of letters, digits and . _ - + = @",
         )
     return path
 
@@ -158,9 +165,23 @@ def lab_directory(name: str) -> LabDirectory:
     """
     check_name("--lab", name)
     directory = LabDirectory(state_directory() / "labs" / name)
-    if len(os.fsencode(directory.management_console("n" * 16))) > LONGEST_SOCKET:
-        raise InvalidInput("--lab", f"{directory.path} is too long", "choose a shorter name")
+    check_room(directory, ["node1"])
     return directory
+
+
+def check_room(directory: LabDirectory, nodes: Iterable[str]) -> None:
+    """Refuse names that are too long together to name sockets.
+
+    Raises:
+        InvalidInput: A node's management console would have too long a path.
+    """
+    for node in nodes:
+        if len(os.fsencode(directory.management_console(node))) > LONGEST_SOCKET:
+            raise InvalidInput(
+                "--lab",
+                f"{directory.path} is too long a path for a node named {node}",
+                "choose a shorter name, or another BEOWULF_LAB_STATE_DIR",
+            )
 
 
 def lab_names() -> list[str]:

@@ -6,6 +6,8 @@ import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from beowulf.errors import LabError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -15,7 +17,7 @@ KERNEL = "linux.uml"
 CARD = "vec0"
 USER = "admin"
 PROXY_PORT = 3128
-LONGEST = 4096  # COMMAND_LINE_SIZE of User-Mode Linux
+LONGEST = 4096  # COMMAND_LINE_SIZE of User-Mode Linux, with the zero at its end
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,11 @@ def command_line(machine: Machine, plan: Plan, boot: Boot) -> list[str]:
 
     What makes it this machine (name, address, the key that may log in) is told to
     systemd, whose own units apply it; the image is the same for all.
+
+    Raises:
+        LabError: The kernel would cut the words off at its limit.
     """
-    return [
+    words = [
         KERNEL,
         f"mem={machine.memory_mb}M",
         f"umid={machine.name}",
@@ -56,6 +61,13 @@ def command_line(machine: Machine, plan: Plan, boot: Boot) -> list[str]:
         f"ip={machine.address}::{plan.gateway}:{plan.netmask}:{machine.name}:{CARD}:none",
         f"systemd.set_credential_binary=tmpfiles.extra:{_encoded(_files(machine, plan, boot))}",
     ]
+    size = len(" ".join(words).encode())
+    if size >= LONGEST:
+        raise LabError(
+            f"{machine.name}: its kernel takes at most {LONGEST - 1} bytes of command line and "
+            f"would get {size}; choose shorter BEOWULF_LAB_STATE_DIR and BEOWULF_LAB_CACHE_DIR"
+        )
+    return words
 
 
 def _files(machine: Machine, plan: Plan, boot: Boot) -> str:

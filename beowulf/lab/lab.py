@@ -24,7 +24,7 @@ from beowulf.lab.access import (
     wait_for_login,
     write_ssh_config,
 )
-from beowulf.lab.directory import cache_directory, lab_names
+from beowulf.lab.directory import cache_directory, check_room, lab_names
 from beowulf.lab.host import require_host, require_memory
 from beowulf.lab.hostkeys import write_known_hosts
 from beowulf.lab.image.build import ensure_image
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     # Called with whom something happens to (a node, the image, the lab) and what.
     Report = Callable[[str, str], None]
 
+BARE = "bare"
 DISK_BLOCK_BYTES = 512
 
 
@@ -64,7 +65,7 @@ def read_plan(inventory: Path) -> Plan:
 
 
 def up(
-    directory: LabDirectory, inventory: Path, kind: str, names: Sequence[str], report: Report
+    directory: LabDirectory, inventory: Path, kind: str | None, names: Sequence[str], report: Report
 ) -> None:
     """Bring nodes up, all where none is named, until one can log in to each.
 
@@ -77,6 +78,9 @@ def up(
     """
     require_host()
     plan = read_plan(inventory)
+    # A name that is wrong is refused before an image is made.
+    Settings(plan, kind, inventory, inventory).chosen(names)
+    check_room(directory, (machine.name for machine in plan.machines))
     directory.path.parent.mkdir(parents=True, exist_ok=True)
     with locked(directory.lock, lambda: report("lab", "another command changes it: waiting")):
         settings = _settled(directory, inventory, plan, kind, report)
@@ -104,19 +108,20 @@ def up(
 
 
 def _settled(
-    directory: LabDirectory, inventory: Path, plan: Plan, kind: str, report: Report
+    directory: LabDirectory, inventory: Path, plan: Plan, kind: str | None, report: Report
 ) -> Settings:
     """Return what the lab is, made now if it is new; nodes that exist can't change."""
     if not directory.settings.exists():
         image = ensure_image(
-            kind, cache=cache_directory(), report=lambda words: report("image", words)
+            kind or BARE, cache=cache_directory(), report=lambda words: report("image", words)
         )
-        settings = Settings(plan, kind, image.disk, inventory.resolve())
+        ensure_proxy(cache_directory())
+        settings = Settings(plan, image.kind, image.disk, inventory.resolve())
         directory.path.mkdir(mode=0o755, exist_ok=True)
         write_settings(directory, settings)
         return settings
     settings = read_settings(directory)
-    if settings.plan != plan or settings.image != kind:
+    if settings.plan != plan or kind not in {None, settings.image}:
         what = "other machines" if settings.plan != plan else f"image {settings.image}"
         raise LabError(
             f"lab {directory.name} was made with {what}; to make it anew, run: "
@@ -136,8 +141,7 @@ def _make_surroundings(directory: LabDirectory, settings: Settings) -> None:
     network.create(directory.name, settings.plan)
     write_ssh_config(directory, settings.plan)
     write_known_hosts(directory, settings.plan)
-    ensure_proxy(cache_directory())
-    ensure_keeper(directory)
+    ensure_keeper(directory)  # which also starts the package proxy where it is gone
 
 
 def switch_on(directory: LabDirectory, names: Sequence[str]) -> None:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # RFC 1123, one label
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+# RFC 1918. Other networks that are no public ones (loopback, link-local) have rules of their own.
+PRIVATE = tuple(
+    ipaddress.IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+)
 LEAST_MEMORY_MB = 256  # Debian 13 boots with less, and then swaps the lab's tests out
 MOST_MEMORY_MB = 65_536
 
@@ -63,9 +67,21 @@ class Plan:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Plan:
-        """Return the plan that :meth:`to_json` wrote."""
+        """Return the plan that :meth:`to_json` wrote.
+
+        Raises:
+            ValueError, TypeError, KeyError: It wrote another value.
+        """
         machines = tuple(Machine(**machine) for machine in value["machines"])
-        return Plan(str(value["subnet"]), machines)
+        plan = Plan(str(ipaddress.IPv4Network(value["subnet"])), machines)
+        if plan.to_json() != value or not all(_is_well_typed(machine) for machine in machines):
+            raise ValueError
+        return plan
+
+
+def _is_well_typed(machine: Machine) -> bool:
+    texts = (machine.name, machine.address, machine.mac)
+    return all(type(text) is str for text in texts) and type(machine.memory_mb) is int
 
 
 def plan_of(cluster: Cluster) -> Plan:
@@ -95,13 +111,14 @@ def _subnet(nodes: tuple[Node, ...]) -> ipaddress.IPv4Network:
     stated = {str(node.variables.get("lab_subnet", "")) for node in nodes}
     remedy = "state it once for all machines, as 10.77.0.0/24 in group_vars/all.yml"
     if len(stated) != 1:
-        raise InvalidInput("lab_subnet", f"machines differ: {', '.join(sorted(stated))}", remedy)
+        values = ", ".join(text or "none" for text in sorted(stated))
+        raise InvalidInput("lab_subnet", f"machines differ: {values}", remedy)
     text = stated.pop()
     try:
         network = ipaddress.IPv4Network(text)
     except ValueError:
         raise InvalidInput("lab_subnet", f"{text!r} is no IPv4 subnet", remedy) from None
-    if not network.is_private or not 16 <= network.prefixlen <= 29:
+    if not any(map(network.subnet_of, PRIVATE)) or not 16 <= network.prefixlen <= 29:
         raise InvalidInput("lab_subnet", f"{text} is no private subnet of /16 to /29", remedy)
     return network
 

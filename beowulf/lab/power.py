@@ -145,7 +145,7 @@ def _start(supply: PowerSupply, machine: Machine) -> None:
     files = directory.node(machine.name)
     collect_host_keys(files)  # the console's last words are about to be overwritten
     shutil.rmtree(directory.consoles / machine.name, ignore_errors=True)
-    empty = directory.consoles / "empty"
+    empty = directory.consoles / ".empty"  # which can be no node's name
     empty.mkdir(parents=True, exist_ok=True)
     public_key = directory.identity.with_suffix(".pub").read_text().strip()
     boot = Boot(supply.base, files.disk, directory.consoles, empty, f"{public_key}\n")
