@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -86,15 +87,17 @@ def command() -> None:
 @nodes_argument
 @lab_option
 @inventory_option
-@click.option("--image", type=click.Choice(["bare", "prepared"]), default="bare",
-              show_default=True, help="What a new lab's nodes have installed.")  # fmt: skip
-def up(nodes: tuple[str, ...], lab: str, inventory: Path, image: str) -> None:
+@click.option("--image", type=click.Choice(["bare", "prepared"]),
+              help="What a new lab's nodes have installed.  [default: bare]")  # fmt: skip
+def up(nodes: tuple[str, ...], lab: str, inventory: Path, image: str | None) -> None:
     """Bring nodes up, all unless some are named, until one can log in to each."""
     from beowulf.lab.lab import up as bring_up  # noqa: PLC0415
 
     directory = _directory(lab)
     with Progress(nodes) as progress:
         bring_up(directory, inventory, image, nodes, progress.report)
+    if not sys.stderr.isatty():  # a program is calling, which knows
+        return
     name = "" if lab == "lab" else f" --lab {lab}"
     say(f"  log in: beowulf lab ssh{name} {nodes[0] if nodes else progress.first or 'NODE'}")
     say(f"  look:   beowulf lab status{name}")

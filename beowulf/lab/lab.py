@@ -79,7 +79,7 @@ def up(
     require_host()
     plan = read_plan(inventory)
     # A name that is wrong is refused before an image is made.
-    Settings(plan, kind, inventory, inventory).chosen(names)
+    Settings(plan, kind or BARE, inventory, inventory).chosen(names)
     check_room(directory, (machine.name for machine in plan.machines))
     directory.path.parent.mkdir(parents=True, exist_ok=True)
     with locked(directory.lock, lambda: report("lab", "another command changes it: waiting")):

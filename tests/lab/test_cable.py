@@ -60,6 +60,7 @@ def speed_mbit(lab: Room, sender: str, receiver: str) -> float:
         assert receiving.stdout is not None
         receiving.stdin.write(RECEIVE)
         receiving.stdin.close()
+        receiving.stdin = None  # so that nobody closes it again
         assert receiving.stdout.readline() == "listening\n"
         lab.on(sender, "python3 -", stdin=SEND.replace("ADDRESS", address))
         return float(receiving.stdout.readline())
