@@ -71,7 +71,9 @@ def ssh_command(
     directory: LabDirectory, name: str, words: Sequence[str] = (), options: Sequence[str] = ()
 ) -> list[str]:
     """Return the command that logs in to a node, to run ``words`` there if there are any."""
-    return ["ssh", "-F", str(directory.ssh_config), *options, name, *words]
+    # Behind -- a command's own flags are none of ssh's.
+    command = ["--", *words] if words else []
+    return ["ssh", "-F", str(directory.ssh_config), *options, name, *command]
 
 
 def wait_for_host_keys(directory: LabDirectory, machine: Machine) -> None:
@@ -118,7 +120,7 @@ def _answers(directory: LabDirectory, machine: Machine) -> bool:
 
 def _check(directory: LabDirectory, machine: Machine, deadline: float) -> None:
     console = directory.node(machine.name).console
-    if power.state(directory, machine.name) == power.OFF:
+    if power.state(directory, machine.name) in {power.OFF, power.ABSENT}:
         raise NodeUnreachable(f"{machine.name}: it went off while it started; see {console}")
     if time.monotonic() > deadline:
         raise NodeUnreachable(f"{machine.name}: no answer after {BOOT_TIMEOUT_S} s; see {console}")

@@ -16,26 +16,42 @@ if TYPE_CHECKING:
     from beowulf.lab.machine import Plan
 
 # What the image's unit sshd-keygen.service prints at the first boot.
-TOLD = re.compile(r"^lab-host-key: (ssh-[a-z0-9-]+|ecdsa-[a-z0-9-]+) ([A-Za-z0-9+/=]+)(?: \S*)?$")
+TOLD = re.compile(r"lab-host-key: (ssh-[a-z0-9-]+|ecdsa-[a-z0-9-]+) ([A-Za-z0-9+/=]+)(?: \S*)?$")
 WANTED = "ssh-ed25519"
+LENGTH_BYTES = 4
+# Of how many fields a public key is made (RFC 4253, 5656 and 8709), its type's name included.
+FIELDS = {WANTED: 2}
+OTHER_FIELDS = 3
 
 
 def parse_host_keys(text: str) -> list[str]:
-    """Return the host keys in the words of a console, as ``TYPE BASE64``, each once."""
-    matches = [TOLD.match(line.strip()) for line in text.splitlines()]
+    """Return the host keys in the words of a console, as ``TYPE BASE64``, each once.
+
+    Others write there too: what stands before a key does not matter, and a key with
+    something in it is none.
+    """
+    matches = [TOLD.search(line.strip()) for line in text.splitlines()]
     found = dict.fromkeys(f"{match[1]} {match[2]}" for match in matches if match)
     return [key for key in found if _is_whole(key)]
 
 
 def _is_whole(key: str) -> bool:
-    """Say whether a key is all there: its own data begins with its type's name."""
+    """Say whether a key is all there: as many fields as its type has, the first its name."""
     kind, data = key.split()
     try:
         decoded = base64.b64decode(data, validate=True)
     except binascii.Error:
         return False
-    name = kind.encode()
-    return decoded.startswith(len(name).to_bytes(4, "big") + name)
+    if base64.b64encode(decoded).decode("ascii") != data:  # Python is lenient about the end
+        return False
+    fields = []
+    while decoded:
+        end = LENGTH_BYTES + int.from_bytes(decoded[:LENGTH_BYTES], "big")
+        if len(decoded) < end:
+            return False
+        fields.append(decoded[LENGTH_BYTES:end])
+        decoded = decoded[end:]
+    return len(fields) == FIELDS.get(kind, OTHER_FIELDS) and fields[0] == kind.encode()
 
 
 def collect_host_keys(files: NodeDirectory) -> list[str]:

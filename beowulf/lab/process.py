@@ -44,6 +44,7 @@ def record(path: Path, pid: int) -> Recorded:
     """Write down a process that was just started."""
     recorded = Recorded(pid, psutil.Process(pid).create_time())
     write_json(path, asdict(recorded))
+    path.chmod(0o644)  # everybody may see what runs, as with ps
     return recorded
 
 
@@ -52,7 +53,7 @@ def read(path: Path) -> psutil.Process | None:
     value = read_json(path)
     try:
         return Recorded(int(value["pid"]), float(value["began"])).find()
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, KeyError, ValueError, OverflowError):
         return None
 
 
