@@ -22,6 +22,7 @@ PROGRAMS = {
     "mmdebstrap": "mmdebstrap",
     "squid": "squid",
     "ip": "iproute2",
+    "sysctl": "procps",
     "tc": "iproute2",
     "nc": "netcat-openbsd",
     "ssh": "openssh-client",
@@ -59,7 +60,7 @@ class Lack:
 
 def lacking() -> Lack:
     """Look at what this computer lacks for a lab. Changes nothing."""
-    path = f"{os.environ.get('PATH', '')}:{SYSTEM_PROGRAMS}"
+    path = _search_path()
     programs = dict(PROGRAMS)
     if shim.needed():
         programs[COMPILER[0]] = COMPILER[1]
@@ -81,7 +82,12 @@ def require_host() -> None:
         raise LabError(sentence)
     # cron and sudo may hand on a PATH without the system's own programs.
     if "/usr/sbin" not in os.environ.get("PATH", "").split(":"):
-        os.environ["PATH"] = f"{os.environ.get('PATH', '')}:{SYSTEM_PROGRAMS}"
+        os.environ["PATH"] = _search_path()
+
+
+def _search_path() -> str:
+    """Return where programs are looked for; an empty place in it would be the work directory."""
+    return ":".join(filter(None, [*os.get_exec_path(), SYSTEM_PROGRAMS]))
 
 
 def require_memory(machines: Sequence[Machine]) -> None:

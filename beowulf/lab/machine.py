@@ -74,7 +74,9 @@ class Plan:
         """
         machines = tuple(Machine(**machine) for machine in value["machines"])
         plan = Plan(str(ipaddress.IPv4Network(value["subnet"])), machines)
-        if plan.to_json() != value or not all(_is_well_typed(machine) for machine in machines):
+        network = ipaddress.IPv4Network(plan.subnet)
+        inside = all(ipaddress.IPv4Address(machine.address) in network for machine in machines)
+        if plan.to_json() != value or not inside or not all(map(_is_well_typed, machines)):
             raise ValueError
         return plan
 

@@ -60,6 +60,7 @@ def write_settings(directory: LabDirectory, settings: Settings) -> None:
             "inventory": str(settings.inventory),
         },
     )
+    directory.settings.chmod(0o644)  # status needs no root
 
 
 def read_settings(directory: LabDirectory) -> Settings:

@@ -188,6 +188,8 @@ def test_no_value_of_a_variable_is_a_traceback(variable: str, value: Any) -> Non
         {"machines": [{**PLAN.to_json()["machines"][0], "memory_mb": "512"}]},
         {"machines": [{**PLAN.to_json()["machines"][0], "memory_mb": True}]},
         {"machines": [{**PLAN.to_json()["machines"][0], "name": 3}]},
+        {"machines": [{**PLAN.to_json()["machines"][0], "address": ""}]},
+        {"machines": [{**PLAN.to_json()["machines"][0], "address": "10.78.0.11"}]},
         {"machines": [{**PLAN.to_json()["machines"][0], "more": 3}]},
     ],
     ids=str,
