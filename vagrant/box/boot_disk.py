@@ -55,7 +55,8 @@ def core_of_grub() -> bytes:
         start = Path(folder) / "start.cfg"
         core = Path(folder) / "core.img"
         start.write_text(START)
-        options = ["-O", "i386-pc", "-p", "(hd0,msdos1)/boot/grub", "-c", start, "-o", core]
+        options = ["-O", "i386-pc", "-p", "(hd0,msdos1)/boot/grub"]
+        options += ["-c", str(start), "-o", str(core)]
         subprocess.run(["grub-mkimage", *options, *MODULES], check=True)
         grub = core.read_bytes()
     if len(grub) > (FIRST_SECTOR - 1) * SECTOR_BYTES:

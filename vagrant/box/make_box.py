@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
         if len(arguments) != 1 or not arguments[0].endswith(".box"):
             raise InvalidInput("make_box.py", "it takes one path", "type: make_box.py OUT.box")
         if os.geteuid() != 0:
-            raise LabError("make_box.py: only root can unpack packages; type: sudo -E ...")
+            raise LabError("make_box.py: only root can unpack packages; type the same behind sudo")
         make_box(Path(arguments[0]))
     except (BeowulfError, subprocess.CalledProcessError, OSError) as error:
         tell(str(error))
@@ -63,8 +63,8 @@ def make_box(box: Path) -> None:
         kernel = packages_in(tree)[KERNEL]
         tell("box: packing the tree into a disk")
         make_boot_disk(tree, work / "disk.raw")
-        words = ["qemu-img", "convert", "-c", "-O", "qcow2", work / "disk.raw", work / "box.img"]
-        subprocess.run(words, check=True)
+        words = ["qemu-img", "convert", "-c", "-O", "qcow2"]
+        subprocess.run([*words, work / "disk.raw", work / "box.img"], check=True)
         (work / "metadata.json").write_text(metadata())
         with tarfile.open(work / "new.box", "w:gz", compresslevel=1) as archive:
             archive.add(work / "metadata.json", "metadata.json")
