@@ -13,6 +13,7 @@
 #define _GNU_SOURCE
 #include <cpuid.h>
 #include <elf.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <string.h>
@@ -70,7 +71,10 @@ long ptrace(enum __ptrace_request request, ...)
 
     if (request == PTRACE_PEEKTEXT || request == PTRACE_PEEKDATA || request == PTRACE_PEEKUSER) {
         long word; /* the system call writes what the library's function returns */
-        return syscall(SYS_ptrace, request, pid, address, &word) < 0 ? -1 : word;
+        if (syscall(SYS_ptrace, request, pid, address, &word) < 0)
+            return -1;
+        errno = 0; /* tells a word of -1 from a failure, as ptrace(2) promises */
+        return word;
     }
     if (request == PTRACE_SETREGSET && address == (void *)NT_X86_XSTATE) {
         const struct iovec *given = data;
