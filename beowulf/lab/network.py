@@ -22,10 +22,13 @@ from beowulf.errors import InvalidInput
 from beowulf.transport.local import run
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from beowulf.lab.machine import Machine, Plan
 
 SWITCH = "switch"
 RATE = re.compile(r"([1-9][0-9]{0,4})(kbit|mbit|gbit)")
+MOST_BITS_PER_S = 100_000_000_000  # more than any cable has, and tc's numbers hold it
 BITS = {"kbit": 1_000, "mbit": 1_000_000, "gbit": 1_000_000_000}
 # A bucket must hold what may pass in one tick of the kernel's timer (tc-tbf(8)).
 LEAST_BURST_BYTES = 16_384
@@ -65,7 +68,8 @@ def create(lab: str, plan: Plan) -> None:
     lines += [f"address replace {plan.gateway}/{plan.prefix} dev {SWITCH}", f"link set {SWITCH} up"]
     for machine in plan.machines:
         number = plan.port(machine)
-        if not {f"tap{number}", f"hub{number}", f"plug{number}", f"port{number}"} <= present:
+        names = {f"tap{number}", f"hub{number}", f"plug{number}", f"port{number}"}
+        if not names <= present.keys() or not present[f"hub{number}"]:
             lines += _removal(number, present) + _port(number)
     _batch(namespace, lines)
     for knob in ("net.ipv6.conf.all.disable_ipv6=1", "net.ipv4.ip_forward=0"):
@@ -75,6 +79,7 @@ def create(lab: str, plan: Plan) -> None:
 
 
 def _port(number: int) -> list[str]:
+    """Return what makes a port. Its hub is up once all the rest is done."""
     return [
         f"link add hub{number} type bridge stp_state 0 forward_delay 0",
         f"tuntap add tap{number} mode tap",
@@ -86,7 +91,7 @@ def _port(number: int) -> list[str]:
     ]
 
 
-def _removal(number: int, present: set[str]) -> list[str]:
+def _removal(number: int, present: Container[str]) -> list[str]:
     """Return what removes the half-made port that a killed run left."""
     return [
         f"link delete {name}{number}"
@@ -95,9 +100,10 @@ def _removal(number: int, present: set[str]) -> list[str]:
     ]
 
 
-def _links(lab: str) -> set[str]:
+def _links(lab: str) -> dict[str, bool]:
+    """Return the devices in a lab's network, and whether each is up."""
     found = run(["ip", "-json", "-n", namespace_of(lab), "link"]).output
-    return {link["ifname"] for link in json.loads(found or "[]")}
+    return {link["ifname"]: "UP" in link["flags"] for link in json.loads(found or "[]")}
 
 
 def _batch(namespace: str, lines: list[str]) -> None:
@@ -151,8 +157,10 @@ def bits_per_s(rate: str) -> int:
         InvalidInput: It is no rate.
     """
     match = RATE.fullmatch(rate)
-    if match is None:
-        raise InvalidInput("RATE", f"{rate!r} is no rate", "write it as 100mbit or 1gbit")
+    if match is None or int(match[1]) * BITS[match[2]] > MOST_BITS_PER_S:
+        raise InvalidInput(
+            "RATE", f"{rate!r} is no rate", "write it as 100mbit or 1gbit, up to 100gbit"
+        )
     return int(match[1]) * BITS[match[2]]
 
 
@@ -160,9 +168,7 @@ def cables(lab: str, plan: Plan) -> dict[str, Cable]:
     """Return how each node's cable is."""
     if not exists(lab):
         return {}
-    namespace = namespace_of(lab)
-    links = json.loads(run(["ip", "-json", "-n", namespace, "link"]).output or "[]")
-    up = {link["ifname"]: "UP" in link["flags"] for link in links}
+    up = _links(lab)
     shaped = _shaped(lab)
     found = {}
     for machine in plan.machines:
