@@ -16,6 +16,7 @@ from beowulf.errors import LabError, LabNotFound, NodeUnreachable
 from beowulf.lab import network, power
 from beowulf.lab.access import ssh_command
 from beowulf.lab.directory import check_name
+from beowulf.lab.host import require_host
 from beowulf.lab.hostkeys import write_known_hosts
 from beowulf.lab.lab import for_each, switch_on, wait_until_ready
 from beowulf.lab.locked import locked
@@ -42,6 +43,7 @@ def save(directory: LabDirectory, name: str, report: Report) -> None:
     Raises:
         BeowulfError: There is no such lab, or a running node does not answer.
     """
+    require_host()
     check_name("NAME", name)
     settings = read_settings(directory)
     with locked(directory.lock):
@@ -116,6 +118,7 @@ def restore(directory: LabDirectory, name: str, report: Report) -> None:
     Raises:
         BeowulfError: There is no such lab or snapshot, or a node did not come up.
     """
+    require_host()
     check_name("NAME", name)
     settings = read_settings(directory)
     kept = directory.snapshots / name
