@@ -132,6 +132,8 @@ class Keeper:
             writer.close()
             return
         await asyncio.gather(_pass_on(reader, there[1]), _pass_on(there[0], writer))
+        for done in (writer, there[1]):  # a connection stays half open until it is closed
+            done.close()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect to the proxy, which is started again where somebody has ended it."""

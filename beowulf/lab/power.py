@@ -183,6 +183,7 @@ def _spawn(
             stderr=descriptor,
             env=environment,
             start_new_session=True,
+            umask=0o077,  # a disk holds the node's private keys
             cwd="/",
         )
     finally:
