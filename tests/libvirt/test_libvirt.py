@@ -71,9 +71,10 @@ def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
     cores = f"{psutil.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before"
     found.add("this computer", f"{cores}, Linux {platform.release().split('-')[0]}")
     yield found
-    reporter = request.config.pluginmanager.getplugin("terminalreporter")
-    for line in ["", *found.lines]:
-        reporter.write_line(line)
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        sys.stdout.write("\n\n" + "\n".join(found.lines) + "\n")
+        sys.stdout.flush()
 
 
 @pytest.fixture(scope="module")
