@@ -20,6 +20,7 @@ from beowulf.lab.directory import LabDirectory
 from beowulf.lab.settings import Settings, write_settings
 from tests.conftest import BEOWULF, Beowulf
 from tests.unit.cli.conftest import assert_refused
+from tests.unit.lab.lab_host import skip_where_no_lab_can_run
 from tests.unit.lab.plans import PLAN
 from tests.unit.test_imports import SLOW
 
@@ -120,6 +121,8 @@ def test_the_status_of_a_lab_needs_no_inventory(
 @pytest.fixture
 def seen_by_all(environment: dict[str, str]) -> Iterator[LabDirectory]:
     """A lab like ``made``, where not only its owner may look. pytest's own places are closed."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may become somebody else")
     with tempfile.TemporaryDirectory(prefix="beowulf-test-") as name:
         place = Path(name)
         place.chmod(0o755)
@@ -129,6 +132,12 @@ def seen_by_all(environment: dict[str, str]) -> Iterator[LabDirectory]:
         environment["BEOWULF_LAB_STATE_DIR"] = name
         environment["BEOWULF_LAB_CACHE_DIR"] = f"{name}/cache"
         yield directory
+
+
+@pytest.fixture
+def able() -> None:
+    """Skip the test where something would be refused for the computer's sake."""
+    skip_where_no_lab_can_run()
 
 
 def as_nobody(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
@@ -242,8 +251,8 @@ def test_colours_are_for_terminals_that_want_them(
 
 @pytest.mark.parametrize("words", [["status"], ["up"]], ids=" ".join)
 def test_no_inventory(beowulf: Beowulf, tmp_path: Path, words: list[str], labs: Path) -> None:
-    if words == ["up"] and os.geteuid() != 0:
-        pytest.skip("somebody else than root is refused earlier")
+    if words == ["up"]:
+        skip_where_no_lab_can_run()
     (tmp_path / "elsewhere").mkdir()
     answer = beowulf("lab", *words, cwd=tmp_path / "elsewhere")
     assert_refused(
@@ -282,6 +291,7 @@ def test_a_node_that_there_is_not(beowulf: Beowulf, labs: Path) -> None:
     assert_refused(answer, "no node node7; it has: node1, node2", status=4, state=labs)
 
 
+@pytest.mark.usefixtures("able")
 @pytest.mark.root
 @pytest.mark.parametrize(
     "words",
@@ -298,6 +308,7 @@ def test_a_lab_that_there_is_not(beowulf: Beowulf, labs: Path, words: list[str])
     )
 
 
+@pytest.mark.usefixtures("able")
 @pytest.mark.root
 def test_a_node_of_no_inventory_is_refused_before_an_image_is_made(
     beowulf: Beowulf, labs: Path, environment: dict[str, str]
@@ -308,6 +319,7 @@ def test_a_node_of_no_inventory_is_refused_before_an_image_is_made(
     assert not Path(environment["BEOWULF_LAB_CACHE_DIR"]).exists()
 
 
+@pytest.mark.usefixtures("able")
 @pytest.mark.root
 def test_a_snapshot_that_there_is_not(beowulf: Beowulf, made: LabDirectory) -> None:
     answer = beowulf("lab", "snapshot", "restore", "clean")

@@ -10,6 +10,7 @@ import pytest
 
 from beowulf.lab import network, process
 from beowulf.lab.lab import _processes
+from tests.unit.lab.lab_host import skip_where_no_lab_can_run
 
 NUMBERS = itertools.count(1)
 
@@ -17,8 +18,7 @@ NUMBERS = itertools.count(1)
 @pytest.fixture
 def new_lab() -> Iterator[Callable[[], str]]:
     """Return a function that names a lab of which there is none; its network is removed."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may make networks")
+    skip_where_no_lab_can_run()
     names: list[str] = []
 
     def name() -> str:
