@@ -1,12 +1,15 @@
 # beowulf: two commands are all a newcomer types: `make demo` and `make test`.
 #
 # Everything is installed into .venv beside this file, from constraints.txt.
-# PYTHON=python3.12 chooses another interpreter, TORCH=no leaves PyTorch out.
+# PYTHON=python3.12 chooses another interpreter, TORCH=no leaves PyTorch out, LAB=no the
+# lab of virtual machines. Only `lab`, `test` and `test-libvirt` install packages of the
+# system, where they are root and on Debian, and only those that are missing.
 
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH ?= yes
+LAB ?= yes
 INPUTS := pyproject.toml constraints.txt
 
 # The first Python that is new enough and can make virtual environments.
@@ -18,17 +21,37 @@ PYTHON ?= $(shell $(FIND_PYTHON))
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--constraint constraints.txt
 
+# Debian's own squid would listen on all interfaces; ours is started by the lab itself.
+APT_INSTALL = if [ -d /run/systemd/system ] && ! command -v squid >/dev/null; then \
+	systemctl mask --quiet squid.service; fi; \
+	{ apt-get update -qq || true; }; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+	--no-install-recommends -o Dpkg::Use-Pty=0
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs install clean
+.PHONY: help demo lab test test-libvirt check bench docs install clean host-packages
 
 help: ## Show what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: $(VENV)/demo-ready ## Set everything up and train the digits here, on 2 ranks
 	@$(BIN)/beowulf submit jobs/digits/job.toml
 
-test: check ## Set everything up and run every test this machine can run
-	@$(BIN)/python -m pytest
+lab: $(VENV)/lab-ready ## Set everything up and start a lab: a head and three nodes (as root)
+	@$(MAKE) --no-print-directory host-packages
+	@$(BIN)/beowulf lab up --image prepared
+
+test: check $(if $(filter no,$(LAB)),,test-packages) ## Set everything up and run every test this machine can run
+	@$(BIN)/python -m pytest $(if $(filter no,$(LAB)),-m 'not lab')
+
+host-packages: $(VENV)/lab-ready
+	@missing="$$($(BIN)/python -m beowulf.lab.host)"; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing what a lab needs: $$missing"; $(APT_INSTALL) $$missing >/dev/null; fi
+
+.PHONY: test-packages
+test-packages: host-packages
+	@if ! command -v vagrant >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing vagrant"; $(APT_INSTALL) vagrant >/dev/null; fi
 
 check: install ## Check style, types and the generated documentation
 	@$(BIN)/ruff format --check .
@@ -59,12 +82,17 @@ $(VENV)/demo-ready: $(INPUTS) | $(BIN)/python
 	@$(INSTALL) --editable '.[local,jobs]'
 	@touch $@
 
+$(VENV)/lab-ready: $(INPUTS) | $(BIN)/python
+	@echo "installing beowulf and Ansible"
+	@$(INSTALL) --editable '.[local,ansible]'
+	@touch $@
+
 $(VENV)/test-ready: $(VENV)/demo-ready
 	@echo "installing what the tests need"
-	@$(INSTALL) --editable '.[local,jobs,dev]'
+	@$(INSTALL) --editable '.[local,jobs,ansible,dev]'
 	@touch $@
 
 $(VENV)/torch-ready: $(VENV)/test-ready
 	@echo "installing PyTorch (some hundred MB; TORCH=no leaves it out)"
-	@$(INSTALL) --editable '.[local,jobs,dev,torch]'
+	@$(INSTALL) --editable '.[local,jobs,ansible,dev,torch]'
 	@touch $@

@@ -16,7 +16,10 @@ import click
 
 from beowulf.cli.main import INTERRUPTED, cli
 from beowulf.cli.output import SCHEMA
-from beowulf.errors import BeowulfError, InvalidInput, JobNotFound, LaunchError
+from beowulf.errors import BeowulfError, InvalidInput, JobNotFound, LaunchError, NodeUnreachable
+from beowulf.lab.lab import NodeStatus
+from beowulf.lab.machine import Machine
+from beowulf.lab.network import Cable
 from beowulf.rank.script import COMMAND_NOT_FOUND
 from beowulf.runner.outcome import CANCELLED_EXIT_CODE, TIMEOUT_EXIT_CODE
 from beowulf.runner.record import FINAL_STATES, JobRecord, Progress, State
@@ -70,7 +73,14 @@ A `RECORD` holds:
 
 {progress_fields}
 
-An example, spread over lines:
+`lab list --json` prints `{{"schema": {schema}, "labs": [{{"name"}}, ...]}}`, and
+`lab status --json` prints `{{"schema": {schema}, "lab": LAB}}`, also of a lab that does not exist.
+A `LAB` holds `name`, `exists`, `directory`, `user`, the files `ssh_config`, `known_hosts` and
+`identity` with which to log in, and `nodes`, each with:
+
+{node_fields}
+
+An example of a job, spread over lines:
 
 ```json
 {example}
@@ -105,11 +115,12 @@ Before a job is accepted, and for every other verb:
 | 0 | done |
 | {failed} | something failed; the message says what to do. |
 | {invalid} | a flag, a file or a field is wrong; nothing was started |
-| {no_job} | no such job |
+| {unreachable} | a node of the lab is off or does not answer |
+| {no_job} | no such job, lab, node or snapshot |
 | {interrupted} | interrupted with Ctrl-C; a job that was being followed goes on |
 
-3 (unreachable) and 5 (authentication or host key) are kept for clusters, which are
-still to come.
+5 (authentication or host key) is kept for clusters, which are still to come. `lab ssh`
+ends with the status of the command on the node, or with 255 where ssh itself failed.
 """
 
 RECORD_FIELDS = {
@@ -139,6 +150,19 @@ PROGRESS_FIELDS = {
     "time_left_s": "seconds left at this speed, or null",
 }
 
+NODE_FIELDS = {
+    "name": "the node's name",
+    "address": "its address, inside the lab's own network",
+    "mac": "its network card's address, which a magic packet must hold to wake it",
+    "memory_mb": "its memory",
+    "state": "`absent` (never made), `off`, `on` or `paused`",
+    "cable": "`connected` or `cut`; null without root, or without the lab",
+    "rate": "what the cable was slowed down to, as `100mbit`, or null",
+    "image": "`bare` or `prepared`, or null while it is absent",
+    "disk_mb": "what the node changed of its image, in MB of this computer's disk",
+    "pid": "the process that is the node's kernel, or null",
+}
+
 STATES = {
     "QUEUED": "accepted, not started yet",
     "STARTING": "the launcher is starting the ranks",
@@ -163,11 +187,15 @@ def page() -> str:
     return "\n".join([head, *verbs, _json_section(), _exit_section()])
 
 
-def _verb(name: str, command: click.Command | None, parent: click.Context) -> str:
+def _verb(
+    name: str, command: click.Command | None, parent: click.Context, level: str = "##"
+) -> str:
+    """Return a verb's section, with those of its own verbs below it."""
     if command is None:
         raise KeyError(name)
     context = click.Context(command, info_name=name, parent=parent)
-    parts = [f"## {name}", f"```text\n{_usage(command, context)}\n```", _help_text(command)]
+    title = context.command_path.removeprefix("beowulf ")
+    parts = [f"{level} {title}", f"```text\n{_usage(command, context)}\n```", _help_text(command)]
     if command.epilog:
         parts.append(_paragraph(command.epilog))
     options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
@@ -175,6 +203,11 @@ def _verb(name: str, command: click.Command | None, parent: click.Context) -> st
     rows = [(f"`{names}`", " ".join(text.split())) for names, text in filter(None, records)]
     if rows:
         parts.append(_table(("option", "meaning"), rows))
+    if isinstance(command, click.Group):
+        parts += [
+            _verb(verb, command.get_command(context, verb), context, f"{level}#").rstrip()
+            for verb in command.list_commands(context)
+        ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -228,6 +261,7 @@ def _json_section() -> str:
         progress_fields=_table(
             ("field", "meaning"), _described(example["progress"], PROGRESS_FIELDS)
         ),
+        node_fields=_table(("field", "meaning"), _described(_node().to_json(), NODE_FIELDS)),
         example=json.dumps({"schema": SCHEMA, "job": example}, indent=2),
         states=_table(("state", "meaning"), final),
     )
@@ -260,6 +294,11 @@ def _example() -> JobRecord:
     )
 
 
+def _node() -> NodeStatus:
+    machine = Machine("node1", "10.77.0.11", "02:be:0f:77:00:11", 1024)
+    return NodeStatus(machine, "on", Cable(), "bare", 4.2, 4711)
+
+
 def _exit_section() -> str:
     return EXIT.format(
         timeout=TIMEOUT_EXIT_CODE,
@@ -269,6 +308,7 @@ def _exit_section() -> str:
         failed=BeowulfError.exit_status,
         invalid=InvalidInput.exit_status,
         no_job=JobNotFound.exit_status,
+        unreachable=NodeUnreachable.exit_status,
         interrupted=INTERRUPTED,
     )
 

@@ -73,7 +73,15 @@ def _directory(name: str) -> LabDirectory:
     return lab_directory(name)
 
 
-@click.group("lab")
+class InOrder(click.Group):
+    """Verbs in the order in which people need them, which is that of this file."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs."""
+        return list(self.commands)
+
+
+@click.group("lab", cls=InOrder)
 def command() -> None:
     """Run a lab of virtual machines on this computer.
 
@@ -83,7 +91,7 @@ def command() -> None:
     """
 
 
-@command.command()
+@command.command(short_help="Bring nodes up, until one can log in to each.")
 @nodes_argument
 @lab_option
 @inventory_option
@@ -120,21 +128,6 @@ def status(nodes: tuple[str, ...], lab: str, inventory: Path, as_json: bool) -> 
         print_json(lab=description(directory, made, found))
     else:
         print_nodes(found)
-
-
-@command.command("list")
-@json_option
-def list_labs(as_json: bool) -> None:
-    """List the labs on this computer."""
-    from beowulf.lab.directory import lab_names  # noqa: PLC0415
-
-    names = lab_names()
-    if as_json:
-        print_json(labs=[{"name": name} for name in names])
-    elif names:
-        click.echo("\n".join(names))
-    else:
-        say("no lab yet; make one with: beowulf lab up")
 
 
 @command.command(context_settings={"ignore_unknown_options": True})
@@ -184,7 +177,7 @@ def power(node: str, action: str, lab: str) -> None:
     set_power(_directory(lab), node, action)
 
 
-@command.command()
+@command.command(short_help="Pull a node's cable out, make it slow, or heal it.")
 @node_argument
 @click.argument("action", type=click.Choice(["cut", "heal", "rate"]))
 @click.argument("rate", required=False)
@@ -198,7 +191,7 @@ def cable(node: str, action: str, rate: str | None, lab: str) -> None:
     set_cable(_directory(lab), node, action, rate or "")
 
 
-@command.command()
+@command.command(short_help="Keep the nodes' disks under a name, or go back to them.")
 @click.argument("action", type=click.Choice(["save", "restore"]))
 @click.argument("name")
 @lab_option
@@ -220,3 +213,18 @@ def image(kind: str, rebuild: bool) -> None:
     with Progress() as progress:
         disk = make_image(kind, rebuild=rebuild, report=progress.report)
     click.echo(disk)
+
+
+@command.command("list")
+@json_option
+def list_labs(as_json: bool) -> None:
+    """List the labs on this computer."""
+    from beowulf.lab.directory import lab_names  # noqa: PLC0415
+
+    names = lab_names()
+    if as_json:
+        print_json(labs=[{"name": name} for name in names])
+    elif names:
+        click.echo("\n".join(names))
+    else:
+        say("no lab yet; make one with: beowulf lab up")

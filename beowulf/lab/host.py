@@ -103,3 +103,7 @@ def require_memory(machines: Sequence[Machine]) -> None:
             f"{MEMORY}: the machines have {asked_mb} MB of memory together and only {free_mb} MB "
             "are free here; lower lab_memory_mb, or name fewer nodes"
         )
+
+
+if __name__ == "__main__":  # for the Makefile, which installs them
+    print(*lacking().packages)

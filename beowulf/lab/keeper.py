@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from beowulf.lab.directory import LabDirectory
     from beowulf.lab.machine import Plan
 
+MODULE = "beowulf.lab.keeper"
 ETH_P_ALL = 3
 LOOPBACK = "127.0.0.1"
 LARGEST_FRAME_BYTES = 65_536
@@ -48,10 +49,10 @@ def ensure_keeper(directory: LabDirectory) -> None:
     """
     if process.read(directory.keeper) is not None:
         return
-    directory.keeper.unlink(missing_ok=True)
+    end_keeper(directory)
     with directory.keeper_log.open("ab") as log:
         started = subprocess.Popen(
-            [sys.executable, "-P", "-m", "beowulf.lab.keeper", directory.name],
+            [sys.executable, "-P", "-m", MODULE, directory.name],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -68,6 +69,12 @@ def ensure_keeper(directory: LabDirectory) -> None:
                 f"see {directory.keeper_log}"
             )
         time.sleep(power.LOOK_S)
+
+
+def end_keeper(directory: LabDirectory) -> None:
+    """End a lab's keeper, and one that a killed command started and did not write down."""
+    process.end(directory.keeper)
+    process.kill(process.find_by_words({MODULE, directory.name}))
 
 
 def main(lab: str) -> None:

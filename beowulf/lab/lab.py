@@ -28,7 +28,7 @@ from beowulf.lab.directory import cache_directory, check_room, lab_names
 from beowulf.lab.host import require_host, require_memory
 from beowulf.lab.hostkeys import write_known_hosts
 from beowulf.lab.image.build import ensure_image
-from beowulf.lab.keeper import ensure_keeper
+from beowulf.lab.keeper import end_keeper, ensure_keeper
 from beowulf.lab.kernel import USER
 from beowulf.lab.locked import locked
 from beowulf.lab.machine import plan_of
@@ -276,7 +276,7 @@ def _has_nodes(directory: LabDirectory) -> bool:
 
 
 def _remove_lab(directory: LabDirectory) -> None:
-    process.end(directory.keeper)
+    end_keeper(directory)
     names = [path.name for path in directory.nodes.iterdir()] if directory.nodes.is_dir() else []
     for name in names:
         power.pull_the_plug(directory, name)

@@ -144,7 +144,7 @@ def _start(supply: PowerSupply, machine: Machine) -> None:
     directory = supply.directory
     files = directory.node(machine.name)
     collect_host_keys(files)  # the console's last words are about to be overwritten
-    shutil.rmtree(directory.consoles / machine.name, ignore_errors=True)
+    _end(directory, machine.name)
     empty = directory.consoles / ".empty"  # which can be no node's name
     empty.mkdir(parents=True, exist_ok=True)
     public_key = directory.identity.with_suffix(".pub").read_text().strip()
@@ -220,9 +220,13 @@ def _kernel(directory: LabDirectory, name: str) -> psutil.Process | None:
 
 
 def _end(directory: LabDirectory, name: str) -> None:
-    """Kill a node's processes and wait: without the first one its namespace ends as a whole."""
+    """Kill a node's processes and wait: without the first one its namespace ends as a whole.
+
+    Those that a killed command started and did not write down are known by their words.
+    """
     kernel = _kernel(directory, name)
     if kernel is not None:
         process.kill([kernel])
     process.end(directory.node(name).process)
+    process.kill(process.find_by_words({f"umid={name}", f"uml_dir={directory.consoles}/"}))
     shutil.rmtree(directory.consoles / name, ignore_errors=True)

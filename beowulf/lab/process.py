@@ -65,6 +65,16 @@ def end(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
+def find_by_words(words: set[str]) -> list[psutil.Process]:
+    """Return the processes whose command lines have all of these words."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if words <= set(process.cmdline()):
+                found.append(process)
+    return found
+
+
 def kill(processes: Sequence[psutil.Process]) -> None:
     """Kill processes at once, and wait until they are gone.
 

@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import processes_of_jobs_below
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from tests.docs.markdown import Block
 
@@ -44,6 +44,7 @@ SUBSTITUTES = (
         "the environment is there, and one epoch of twenty prints the same lines; "
         "test_make_demo_submits_the_digits holds the two together",
     ),
+    Substitute("make lab", "true", "it needs root; tests/lab/test_documentation.py types it"),
     Substitute(
         "source .venv/bin/activate",
         "true",
@@ -78,8 +79,11 @@ def commands(block: Block) -> Iterator[Typed]:
         yield Typed(lines[start][2:], lines[start + 1 : end])
 
 
-def script(page: Iterable[Block]) -> tuple[str, list[Typed]]:
+def script(
+    page: Iterable[Block], substitutes: Iterable[Substitute] = SUBSTITUTES
+) -> tuple[str, list[Typed]]:
     """Return a shell script that saves the page's files and types its commands."""
+    instead = {substitute.command: substitute.instead for substitute in substitutes}
     lines = ["exec 2>&1"]
     typed: list[Typed] = []
     for block in page:
@@ -89,22 +93,28 @@ def script(page: Iterable[Block]) -> tuple[str, list[Typed]]:
             continue
         for one in commands(block):
             typed.append(one)
-            command = {s.command: s.instead for s in SUBSTITUTES}.get(one.command, one.command)
             lines += [
                 '(exit "${status:-0}")',  # the $? that the command may ask for
-                command,
+                instead.get(one.command, one.command),
                 "status=$?",
                 'printf "\\n<<<%s>>>\\n" "$status"',
             ]
     return "\n".join(lines) + "\n", typed
 
 
-def play(page: Iterable[Block], checkout: Path, home: Path) -> list[Answer]:
+def play(
+    page: Iterable[Block],
+    checkout: Path,
+    home: Path,
+    *,
+    substitutes: Iterable[Substitute] = SUBSTITUTES,
+    variables: Mapping[str, str] | None = None,
+) -> list[Answer]:
     """Type a page's commands in ``checkout``, with ``home`` as the reader's own directory.
 
     Whatever the jobs leave running fails the test.
     """
-    text, typed = script(page)
+    text, typed = script(page, substitutes)
     state_home = home / ".local" / "state"
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("BEOWULF_")},
@@ -113,6 +123,7 @@ def play(page: Iterable[Block], checkout: Path, home: Path) -> list[Answer]:
         "PATH": f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}",
         "TMPDIR": str(home),
         "COLUMNS": "120",
+        **(variables or {}),
     }
     try:
         shell = subprocess.run(
