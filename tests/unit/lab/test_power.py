@@ -208,6 +208,25 @@ def test_a_kernel_that_never_begins_is_ended(
 
 
 @pytest.mark.root
+@pytest.mark.parametrize("again", ["on", "off"])
+def test_a_kernel_that_nobody_wrote_down_is_ended(supply: PowerSupply, again: str) -> None:
+    directory = supply.directory
+    power.switch_on(supply, NODE1)
+    power.switch_on(supply, NODE2)
+    pid = power.kernel_pid(directory, "node1")
+    assert pid is not None
+    forgotten = psutil.Process(pid)
+    directory.node("node1").process.unlink()
+    assert power.state(directory, "node1") == power.OFF
+    if again == "on":
+        assert power.switch_on(supply, NODE1)
+    else:
+        power.pull_the_plug(directory, "node1")
+    wait_for(lambda: not forgotten.is_running())
+    assert (power.state(directory, "node1"), power.state(directory, "node2")) == (again, "on")
+
+
+@pytest.mark.root
 def test_many_hands_on_one_button_make_one_kernel(supply: PowerSupply) -> None:
     with ThreadPoolExecutor(8) as pool:
         switched = list(pool.map(lambda _: power.switch_on(supply, NODE1), range(8)))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from beowulf.errors import LabError
 from beowulf.lab import process
-from beowulf.lab.process import Recorded, end, kill, read, record
+from beowulf.lab.process import Recorded, end, find_by_words, kill, read, record
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(1000)"]
 
@@ -107,6 +107,13 @@ def test_what_does_not_end_is_named(
     monkeypatch.setattr(psutil.Process, "kill", lambda _: None)
     with pytest.raises(LabError, match=f"^process {sleeper.pid} does not end, though it was kill"):
         kill([psutil.Process(sleeper.pid)])
+
+
+def test_processes_are_found_by_all_of_their_words(sleeper: subprocess.Popen[bytes]) -> None:
+    words = {"-c", "import time; time.sleep(1000)"}
+    assert sleeper.pid in [found.pid for found in find_by_words(words)]
+    assert find_by_words({*words, "another"}) == []
+    assert find_by_words({"import time"}) == []
 
 
 VALUES = st.recursive(
