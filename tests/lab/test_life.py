@@ -56,6 +56,13 @@ def test_a_node_that_nobody_wrote_down_is_started_afresh(own_room: Room) -> None
     assert own_room.on("node1", "cat /proc/sys/kernel/random/boot_id") != before
 
 
+def test_a_power_cut_right_after_the_first_boot_does_no_harm(own_room: Room) -> None:
+    own_room("up", "node1")
+    own_room("power", "node1", "cycle")
+    own_room("up", "node1")
+    assert own_room.on("node1", "hostname") == "node1"
+
+
 def test_destroy_leaves_nothing_even_of_a_lab_that_forgot_itself(own_room: Room) -> None:
     own_room("up", "node1")
     assert len(own_room.leftovers()) > 3, "the test does not see what there is"
