@@ -53,7 +53,7 @@ class Figures:
         self.lines: list[str] = []
 
     def add(self, what: str, figure: str) -> None:
-        self.lines.append(f"{what:<44} {figure}")
+        self.lines.append(f"{what:<46} {figure}")
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
