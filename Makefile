@@ -43,6 +43,14 @@ lab: $(VENV)/lab-ready ## Set everything up and start a lab: a head and three no
 test: check $(if $(filter no,$(LAB)),,test-packages) ## Set everything up and run every test this machine can run
 	@$(BIN)/python -m pytest $(if $(filter no,$(LAB)),-m 'not lab')
 
+# What the proof of libvirt takes besides what a lab needs.
+LIBVIRT_PACKAGES := vagrant vagrant-libvirt libvirt-daemon-system libvirt-clients \
+	qemu-system-x86 qemu-utils dnsmasq-base iptables grub-pc-bin grub-common
+
+test-libvirt: install host-packages ## Prove Vagrant's libvirt provider by emulation (as root; a quarter of an hour)
+	@$(APT_INSTALL) $(LIBVIRT_PACKAGES) >/dev/null
+	@$(BIN)/python -m pytest -x tests/libvirt/test_libvirt.py
+
 host-packages: $(VENV)/lab-ready
 	@missing="$$($(BIN)/python -m beowulf.lab.host)"; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

@@ -119,8 +119,8 @@ def up(nodes: tuple[str, ...], lab: str, inventory: Path, image: str | None) -> 
 @json_option
 def status(nodes: tuple[str, ...], lab: str, inventory: Path, as_json: bool) -> None:
     """Show each node: on or off, its cable, what its disk holds."""
-    from beowulf.lab.lab import description  # noqa: PLC0415
-    from beowulf.lab.lab import status as look  # noqa: PLC0415
+    from beowulf.lab.status import description  # noqa: PLC0415
+    from beowulf.lab.status import status as look  # noqa: PLC0415
 
     directory = _directory(lab)
     made, found = look(directory, inventory, nodes)
@@ -172,7 +172,7 @@ def power(node: str, action: str, lab: str) -> None:
 
     pause freezes it: it keeps its connections and answers nothing until resume.
     """
-    from beowulf.lab.lab import set_power  # noqa: PLC0415
+    from beowulf.lab.controls import set_power  # noqa: PLC0415
 
     set_power(_directory(lab), node, action)
 
@@ -184,7 +184,7 @@ def power(node: str, action: str, lab: str) -> None:
 @lab_option
 def cable(node: str, action: str, rate: str | None, lab: str) -> None:
     """Pull a node's network cable out (cut), make it slow (rate 100mbit), or heal it."""
-    from beowulf.lab.lab import set_cable  # noqa: PLC0415
+    from beowulf.lab.controls import set_cable  # noqa: PLC0415
 
     if (action == "rate") != (rate is not None):
         raise click.UsageError("a rate goes with the action rate, as in: cable node1 rate 100mbit")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
-    from beowulf.lab.lab import NodeStatus
+    from beowulf.lab.status import NodeStatus
 
 COLOURS = {"on": "green", "ready": "green", "off": "yellow", "paused": "magenta", "absent": "white"}
 GAP = "  "

@@ -135,6 +135,6 @@ def enter(directory: LabDirectory, name: str, words: Sequence[str]) -> None:
     require_host()
     read_settings(directory).chosen([name])
     if power.state(directory, name) in {power.OFF, power.ABSENT}:
-        raise NodeUnreachable(f"{name} is off; run: beowulf lab up {name}")
+        raise NodeUnreachable(f"{name} is off; run: {directory.command(f'up {name}')}")
     command = ssh_command(directory, name, words)
     os.execvp(command[0], command)  # noqa: S606 - an argument list, and no shell

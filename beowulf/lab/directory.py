@@ -27,6 +27,7 @@ from beowulf.errors import InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+DEFAULT = "lab"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 # User-Mode Linux splits its command line at blanks and its disk's names at , and :, and
 # ssh reads quotes, % and $ in its configuration.
@@ -98,6 +99,11 @@ class LabDirectory:
         """The lab's name."""
         return self.path.name
 
+    def command(self, words: str) -> str:
+        """Return what to type to do something with this lab, for messages."""
+        option = "" if self.name == DEFAULT else f" --lab {self.name}"
+        return f"beowulf lab {words}{option}"
+
     @property
     def settings(self) -> Path:
         """The plan, the image and the proxy's port."""
@@ -105,7 +111,7 @@ class LabDirectory:
 
     @property
     def lock(self) -> Path:
-        """Held by whoever changes the lab as a whole. It stays when the lab is destroyed."""
+        """Held by whoever changes the lab as a whole, from before it is there until it is gone."""
         return self.path.parent / f".{self.path.name}.lock"
 
     @property

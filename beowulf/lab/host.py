@@ -97,7 +97,7 @@ def require_memory(machines: Sequence[Machine]) -> None:
         LabError: The machines together have more memory than is free.
     """
     asked_mb = sum(machine.memory_mb for machine in machines)
-    free_mb = shutil.disk_usage(MEMORY).free // 1_000_000
+    free_mb = shutil.disk_usage(MEMORY).free // 2**20
     if asked_mb > free_mb:
         raise LabError(
             f"{MEMORY}: the machines have {asked_mb} MB of memory together and only {free_mb} MB "

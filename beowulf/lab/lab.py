@@ -1,12 +1,10 @@
-"""A lab as a whole: make it, look at it, put it away."""
+"""A lab as a whole: make it, and put it away."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -29,7 +27,6 @@ from beowulf.lab.host import require_host, require_memory
 from beowulf.lab.hostkeys import write_known_hosts
 from beowulf.lab.image.build import ensure_image
 from beowulf.lab.keeper import end_keeper, ensure_keeper
-from beowulf.lab.kernel import USER
 from beowulf.lab.locked import locked
 from beowulf.lab.machine import plan_of
 from beowulf.lab.proxy import ensure_proxy, stop_proxy
@@ -47,7 +44,6 @@ if TYPE_CHECKING:
     Report = Callable[[str, str], None]
 
 BARE = "bare"
-DISK_BLOCK_BYTES = 512
 
 
 def read_plan(inventory: Path) -> Plan:
@@ -93,7 +89,8 @@ def up(
     def bring_up(machine: Machine) -> None:
         if power.state(directory, machine.name) == power.PAUSED:
             raise LabError(
-                f"{machine.name} is paused; run: beowulf lab power {machine.name} resume"
+                f"{machine.name} is paused; "
+                f"run: {directory.command(f'power {machine.name} resume')}"
             )
         if power.switch_on(supply, machine):
             report(machine.name, "booting")
@@ -124,13 +121,13 @@ def _settled(
     if settings.plan != plan or kind not in {None, settings.image}:
         what = "other machines" if settings.plan != plan else f"image {settings.image}"
         raise LabError(
-            f"lab {directory.name} was made with {what}; to make it anew, run: "
-            f"beowulf lab destroy --lab {directory.name}"
+            f"lab {directory.name} was made with {what}; to make it anew, "
+            f"run: {directory.command('destroy')}"
         )
     if not settings.base.exists():
         raise LabError(
-            f"lab {directory.name}: its image {settings.base} is gone; run: "
-            f"beowulf lab destroy --lab {directory.name}"
+            f"lab {directory.name}: its image {settings.base} is gone; "
+            f"run: {directory.command('destroy')}"
         )
     return settings
 
@@ -160,43 +157,6 @@ def switch_on(directory: LabDirectory, names: Sequence[str]) -> None:
     require_memory([m for m in machines if power.state(directory, m.name) == power.OFF])
     supply = settings.supply(directory)
     for_each(machines, lambda machine: power.switch_on(supply, machine))
-
-
-def set_power(directory: LabDirectory, name: str, action: str) -> None:
-    """Switch a node ``on`` or ``off``, ``cycle`` it, ``pause`` or ``resume`` it.
-
-    Raises:
-        BeowulfError: There is no such lab or node, or it is off and should be paused.
-    """
-    require_host()
-    (machine,) = read_settings(directory).chosen([name])
-    if action in {"off", "cycle"}:
-        power.pull_the_plug(directory, machine.name)
-    if action in {"on", "cycle"}:
-        switch_on(directory, [machine.name])
-    if action == "pause":
-        power.pause(directory, machine.name)
-    if action == "resume":
-        power.resume(directory, machine.name)
-
-
-def set_cable(directory: LabDirectory, name: str, action: str, rate: str) -> None:
-    """``cut`` a node's cable, ``heal`` it, or limit its ``rate``.
-
-    Raises:
-        BeowulfError: There is no such lab or node, or the rate is none.
-    """
-    require_host()
-    plan = read_settings(directory).plan
-    (machine,) = read_settings(directory).chosen([name])
-    with locked(directory.lock):
-        network.create(directory.name, plan)
-        if action == "cut":
-            network.cut(directory.name, plan, machine)
-        elif action == "heal":
-            network.heal(directory.name, plan, machine)
-        else:
-            network.limit(directory.name, plan, machine, rate)
 
 
 def make_image(kind: str, *, rebuild: bool, report: Report) -> Path:
@@ -285,6 +245,7 @@ def _remove_lab(directory: LabDirectory) -> None:
     network.remove(directory.name)
     if directory.path.is_dir():
         shutil.rmtree(directory.path)
+    directory.lock.unlink(missing_ok=True)
 
 
 def _processes(numbers: Iterable[int]) -> list[psutil.Process]:
@@ -295,84 +256,6 @@ def _processes(numbers: Iterable[int]) -> list[psutil.Process]:
         except psutil.NoSuchProcess:
             continue
     return found
-
-
-@dataclass(frozen=True)
-class NodeStatus:
-    """How one node is. ``cable`` is None where only root could look."""
-
-    machine: Machine
-    state: str
-    cable: network.Cable | None
-    image: str | None
-    disk_mb: float
-    pid: int | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the record of the JSON contract."""
-        cable = self.cable
-        return {
-            "name": self.machine.name,
-            "address": self.machine.address,
-            "mac": self.machine.mac,
-            "memory_mb": self.machine.memory_mb,
-            "state": self.state,
-            "cable": None if cable is None else "connected" if cable.connected else "cut",
-            "rate": cable.rate if cable else None,
-            "image": self.image,
-            "disk_mb": round(self.disk_mb, 1),
-            "pid": self.pid,
-        }
-
-
-def status(
-    directory: LabDirectory, inventory: Path, names: Sequence[str]
-) -> tuple[bool, list[NodeStatus]]:
-    """Return whether there is such a lab, and how each of its nodes is.
-
-    Where there is none, its nodes are those that the inventory would give it.
-
-    Raises:
-        BeowulfError: There is no such node, or the inventory cannot be read.
-    """
-    made = directory.settings.exists()
-    if made:
-        settings = read_settings(directory)
-    else:
-        settings = Settings(read_plan(inventory), "", inventory, inventory)
-    cables = network.cables(directory.name, settings.plan) if made and os.geteuid() == 0 else {}
-    return made, [
-        NodeStatus(
-            machine,
-            state := power.state(directory, machine.name),
-            cables.get(machine.name),
-            settings.image if state != power.ABSENT else None,
-            _disk_mb(directory.node(machine.name).disk),
-            power.kernel_pid(directory, machine.name),
-        )
-        for machine in settings.chosen(names)
-    ]
-
-
-def description(directory: LabDirectory, made: bool, nodes: list[NodeStatus]) -> dict[str, Any]:  # noqa: FBT001
-    """Return the lab's record of the JSON contract."""
-    return {
-        "name": directory.name,
-        "directory": str(directory.path),
-        "exists": made,
-        "ssh_config": str(directory.ssh_config),
-        "known_hosts": str(directory.known_hosts),
-        "identity": str(directory.identity),
-        "user": USER,
-        "nodes": [node.to_json() for node in nodes],
-    }
-
-
-def _disk_mb(disk: Path) -> float:
-    try:
-        return disk.stat().st_blocks * DISK_BLOCK_BYTES / 1e6
-    except OSError:
-        return 0.0
 
 
 def for_each(machines: Sequence[Machine], do: Callable[[Machine], object]) -> None:

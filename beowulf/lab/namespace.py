@@ -40,7 +40,7 @@ def socket_inside(namespace: str, family: int, kind: int, protocol: int = 0) -> 
     thread.join()
     if failed:
         raise LabError(
-            f"network namespace {namespace}: {failed[0].strerror}; run: beowulf lab up"
+            f"network namespace {namespace}: {failed[0].strerror}; up makes it again"
         ) from failed[0]
     return made[0]
 

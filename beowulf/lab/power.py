@@ -93,7 +93,7 @@ def press_the_button(directory: LabDirectory, name: str) -> None:
         return
     with _held(directory, name):
         if state(directory, name) == PAUSED:
-            raise LabError(f"{name} is paused; run: beowulf lab power {name} resume")
+            raise LabError(f"{name} is paused; run: {directory.command(f'power {name} resume')}")
         kernel = _kernel(directory, name)
         if kernel is not None:
             console.ask(directory.management_console(name), "cad")
@@ -102,7 +102,7 @@ def press_the_button(directory: LabDirectory, name: str) -> None:
             except psutil.TimeoutExpired:
                 raise LabError(
                     f"{name} did not shut down within {SHUTDOWN_TIMEOUT_S} s; "
-                    f"run: beowulf lab power {name} off"
+                    f"run: {directory.command(f'power {name} off')}"
                 ) from None
         _end(directory, name)
 
@@ -128,7 +128,7 @@ def resume(directory: LabDirectory, name: str) -> None:
 def _running(directory: LabDirectory, name: str) -> psutil.Process:
     kernel = _kernel(directory, name)
     if kernel is None:
-        raise LabError(f"{name} is off; run: beowulf lab power {name} on")
+        raise LabError(f"{name} is off; run: {directory.command(f'power {name} on')}")
     return kernel
 
 
@@ -170,7 +170,7 @@ def _spawn(
     namespace = f"/run/netns/{namespace_of(supply.directory.name)}"
     wrapped = ["nsenter", f"--net={namespace}",
                "unshare", "--pid", "--fork", "--kill-child", "--mount-proc",
-               "taskset", "--cpu-list", str(_processor(supply.plan, machine)), *words]  # fmt: skip
+               "taskset", "--cpu-list", processor_of(supply.plan, machine), *words]  # fmt: skip
     environment = {**os.environ, "TMPDIR": str(MEMORY)}
     if supply.preload is not None:
         environment["LD_PRELOAD"] = str(supply.preload)
@@ -190,9 +190,10 @@ def _spawn(
         os.close(descriptor)
 
 
-def _processor(plan: Plan, machine: Machine) -> int:
+def processor_of(plan: Plan, machine: Machine) -> str:
+    """Return the processor that a machine is bound to: each of this computer's in turn."""
     available = sorted(os.sched_getaffinity(0))
-    return available[plan.machines.index(machine) % len(available)]
+    return str(available[plan.machines.index(machine) % len(available)])
 
 
 def _wait_for_console(

@@ -72,13 +72,12 @@ def read_settings(directory: LabDirectory) -> Settings:
     """
     if not directory.settings.exists():
         raise LabNotFound(
-            f"there is no lab {directory.name}; to make it: beowulf lab up --lab {directory.name}"
+            f"there is no lab {directory.name}; to make it: {directory.command('up')}"
         )
     settings = _parse(read_json(directory.settings))
     if settings is None:
         raise LabError(
-            f"{directory.settings}: not a lab of this version; "
-            f"run: beowulf lab destroy --lab {directory.name}"
+            f"{directory.settings}: not a lab of this version; run: {directory.command('destroy')}"
         )
     return settings
 

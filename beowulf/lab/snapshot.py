@@ -80,7 +80,8 @@ def _save_node(directory: LabDirectory, machine: Machine, target: Path) -> None:
     files = directory.node(machine.name)
     state = power.state(directory, machine.name)
     if state == power.PAUSED:
-        raise LabError(f"{machine.name} is paused; run: beowulf lab power {machine.name} resume")
+        resume = directory.command(f"power {machine.name} resume")
+        raise LabError(f"{machine.name} is paused; run: {resume}")
     if state == power.OFF:
         _copy_node(files.disk, files.host_keys, target / machine.name)
         return
@@ -89,7 +90,7 @@ def _save_node(directory: LabDirectory, machine: Machine, target: Path) -> None:
     if synced.status != 0:
         raise NodeUnreachable(
             f"{machine.name} does not answer, so that it can't write out its disk; "
-            f"heal its cable, or run: beowulf lab power {machine.name} off"
+            f"heal its cable, or run: {directory.command(f'power {machine.name} off')}"
         )
     power.pause(directory, machine.name)
     try:

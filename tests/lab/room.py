@@ -123,7 +123,9 @@ class Room:
 
     def leftovers(self) -> list[str]:
         """Return all there is on this computer that belongs to this lab."""
-        found = [f"file {path}" for path in Path("/var/lib/beowulf/labs").glob(f"{self.name}*")]
+        labs = Path("/var/lib/beowulf/labs")
+        own = {self.name, f"{self.name}.lock"}
+        found = [f"file {path}" for path in labs.glob("*") if path.name.strip(".") in own]
         namespace = Path("/run/netns", self.namespace)
         found += [f"namespace {namespace}"] if namespace.exists() else []
         mounts = Path("/proc/self/mounts").read_text().splitlines()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from tests.conftest import REPOSITORY
@@ -20,5 +21,7 @@ def test_the_page_s_commands_do_what_it_shows(own_room: Room, tmp_path: Path) ->
         substitutes=[s for s in SUBSTITUTES if s.command != "make lab"],
         variables={"BEOWULF_LAB": own_room.name},
     )
-    check(answers)
+    # The reader's lab is the one that commands mean without its name.
+    option = f" --lab {own_room.name}"
+    check([replace(answer, output=answer.output.replace(option, "")) for answer in answers])
     assert own_room.leftovers() == []

@@ -86,7 +86,7 @@ def test_a_paused_node_is_never_taken_for_one_that_is_up(lab: Room) -> None:
     refused = lab.try_to("up", "node1")
     assert refused.returncode == 1
     assert refused.stderr.splitlines()[-1] == (
-        "beowulf: node1 is paused; run: beowulf lab power node1 resume"
+        f"beowulf: node1 is paused; run: beowulf lab power node1 resume --lab {lab.name}"
     )
 
 
@@ -109,4 +109,6 @@ def test_what_is_off_cannot_be_paused_and_is_no_place_to_log_in(lab: Room) -> No
     assert lab.try_to("power", "node3", "pause").returncode == 1
     entering = lab.ssh("node3", "true")
     assert entering.returncode == 3
-    assert entering.stderr == "beowulf: node3 is off; run: beowulf lab up node3\n"
+    assert entering.stderr == (
+        f"beowulf: node3 is off; run: beowulf lab up node3 --lab {lab.name}\n"
+    )

@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from beowulf.cli.lab_output import Progress, print_nodes
-from beowulf.lab.lab import NodeStatus
 from beowulf.lab.machine import Machine
 from beowulf.lab.network import Cable
+from beowulf.lab.status import NodeStatus
 from tests.unit.lab.plans import NODE1, NODE2
 
 

@@ -123,7 +123,7 @@ def test_machines_must_fit_into_memory_together(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def free(megabytes: int) -> None:
-        usage = type("Usage", (), {"free": megabytes * 1_000_000})
+        usage = type("Usage", (), {"free": megabytes * 2**20})
         monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
 
     free(NODE1.memory_mb + NODE2.memory_mb)

@@ -72,7 +72,7 @@ def test_no_such_network_is_one_clear_line() -> None:
     with pytest.raises(LabError) as refusal:
         socket_inside("beowulf-none", socket.AF_INET, socket.SOCK_STREAM)
     assert str(refusal.value) == (
-        "network namespace beowulf-none: No such file or directory; run: beowulf lab up"
+        "network namespace beowulf-none: No such file or directory; up makes it again"
     )
 
 
@@ -81,7 +81,7 @@ def test_what_is_no_network_is_one_clear_line(
 ) -> None:
     (tmp_path / "beowulf-odd").touch()
     monkeypatch.setattr(namespace, "NAMESPACES", tmp_path)
-    with pytest.raises(LabError, match=r"^network namespace beowulf-odd: .*; run: beowulf lab up$"):
+    with pytest.raises(LabError, match=r"^network namespace beowulf-odd: .*; up makes it again$"):
         socket_inside("beowulf-odd", socket.AF_INET, socket.SOCK_STREAM)
 
 
