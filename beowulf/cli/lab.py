@@ -204,12 +204,19 @@ def snapshot(action: str, name: str, lab: str) -> None:
 
 
 @command.command()
-@click.argument("kind", type=click.Choice(["bare", "prepared"]))
+@click.argument("kind", type=click.Choice(["bare", "prepared"]), required=False)
 @click.option("--rebuild", is_flag=True, help="Make it anew, with today's packages.")
-def image(kind: str, rebuild: bool) -> None:
+@click.option("--remove-unused", is_flag=True, help="Remove the images that no lab stands on.")
+def image(kind: str | None, rebuild: bool, remove_unused: bool) -> None:
     """Make an image ahead of time, and print where its disk is."""
-    from beowulf.lab.lab import make_image  # noqa: PLC0415
+    from beowulf.lab.lab import make_image, remove_images  # noqa: PLC0415
 
+    if (kind is None) != remove_unused or (rebuild and remove_unused):
+        raise click.UsageError("name the image to make, or say --remove-unused and nothing else")
+    if kind is None:
+        for directory in remove_images():
+            say(f"removed {directory}")
+        return
     with Progress() as progress:
         disk = make_image(kind, rebuild=rebuild, report=progress.report)
     click.echo(disk)

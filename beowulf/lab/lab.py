@@ -22,10 +22,10 @@ from beowulf.lab.access import (
     wait_for_login,
     write_ssh_config,
 )
-from beowulf.lab.directory import cache_directory, check_room, lab_names
+from beowulf.lab.directory import cache_directory, check_room, lab_directory, lab_names
 from beowulf.lab.host import require_host, require_memory
 from beowulf.lab.hostkeys import write_known_hosts
-from beowulf.lab.image.build import ensure_image
+from beowulf.lab.image.build import ensure_image, remove_unused
 from beowulf.lab.keeper import end_keeper, ensure_keeper
 from beowulf.lab.locked import locked
 from beowulf.lab.machine import plan_of
@@ -86,7 +86,14 @@ def up(
     require_memory(starting)
     supply = settings.supply(directory)
 
+    cables = network.cables(directory.name, settings.plan)
+
     def bring_up(machine: Machine) -> None:
+        if not cables[machine.name].connected:
+            raise NodeUnreachable(
+                f"{machine.name}: its cable is cut; "
+                f"run: {directory.command(f'cable {machine.name} heal')}"
+            )
         if power.state(directory, machine.name) == power.PAUSED:
             raise LabError(
                 f"{machine.name} is paused; "
@@ -173,6 +180,21 @@ def make_image(kind: str, *, rebuild: bool, report: Report) -> Path:
     if not lab_names():
         stop_proxy(cache_directory())
     return image.disk
+
+
+def remove_images() -> list[Path]:
+    """Remove the images that no lab on this computer stands on; return what was removed.
+
+    Raises:
+        BeowulfError: Only root may, or a lab's settings cannot be read.
+    """
+    require_host()
+    settings = [
+        read_settings(directory)
+        for directory in map(lab_directory, lab_names())
+        if directory.settings.exists()
+    ]
+    return remove_unused(cache_directory(), [known.base.parent for known in settings])
 
 
 def wait_until_ready(directory: LabDirectory, machines: Iterable[Machine], report: Report) -> None:

@@ -52,6 +52,15 @@ def test_a_cut_cable_stays_cut_through_a_power_cycle(lab: Room) -> None:
     assert lab.status()["nodes"]["node2"]["cable"] == "cut"
 
 
+def test_up_says_at_once_that_a_cable_is_cut(lab: Room) -> None:
+    lab("cable", "node2", "cut")
+    refused = lab.try_to("up")
+    assert refused.returncode == 3
+    assert refused.stderr.splitlines()[-1] == (
+        f"beowulf: node2: its cable is cut; run: beowulf lab cable node2 heal --lab {lab.name}"
+    )
+
+
 def speed_mbit(lab: Room, sender: str, receiver: str) -> float:
     """Send some megabytes from one node to another and return how fast they came."""
     address = lab.status()["nodes"][receiver]["address"]

@@ -404,3 +404,32 @@ def test_the_shell_completes_nothing_where_there_is_no_lab(environment: dict[str
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (answer.stdout.strip(), answer.stderr) == ("", "")
+
+
+# --- Images ---------------------------------------------------------------------------------
+
+
+def test_only_images_that_no_lab_stands_on_are_removed(
+    beowulf: Beowulf, made: LabDirectory, tmp_path: Path
+) -> None:
+    skip_where_no_lab_can_run()
+    images = tmp_path / "lab-cache" / "images"
+    used, unused = images / f"bare-{'0' * 16}", images / f"bare-{'1' * 16}"
+    for image in (used, unused):
+        image.mkdir(parents=True)
+    write_settings(made, Settings(PLAN, "bare", used / "base.raw", tmp_path))
+    removed = beowulf("lab", "image", "--remove-unused")
+    assert (removed.returncode, removed.stderr) == (0, f"removed {unused}\n")
+    assert used.is_dir()
+    assert not unused.exists()
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("bare", "--remove-unused"), ("--remove-unused", "--rebuild"), ("--rebuild",)]
+)
+def test_an_image_is_named_or_unused_ones_are_removed(
+    beowulf: Beowulf, words: tuple[str, ...]
+) -> None:
+    refused = beowulf("lab", "image", *words)
+    assert refused.returncode == 2
+    assert "name the image to make, or say --remove-unused and nothing else" in refused.stderr
