@@ -28,7 +28,7 @@ APT_INSTALL = if [ -d /run/systemd/system ] && ! command -v squid >/dev/null; th
 	--no-install-recommends -o Dpkg::Use-Pty=0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test test-libvirt check bench docs install clean host-packages
+.PHONY: help demo lab test test-libvirt check bench docs install clean lab-setup
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,7 +37,7 @@ demo: $(VENV)/demo-ready ## Set everything up and train the digits here, on 2 ra
 	@$(BIN)/beowulf submit jobs/digits/job.toml
 
 lab: $(VENV)/lab-ready ## Set everything up and start a lab: a head and three nodes (as root)
-	@$(MAKE) --no-print-directory host-packages
+	@$(MAKE) --no-print-directory lab-setup
 	@$(BIN)/beowulf lab up --image prepared
 
 test: check $(if $(filter no,$(LAB)),,test-packages) ## Set everything up and run every test this machine can run
@@ -47,17 +47,17 @@ test: check $(if $(filter no,$(LAB)),,test-packages) ## Set everything up and ru
 LIBVIRT_PACKAGES := vagrant vagrant-libvirt libvirt-daemon-system libvirt-clients \
 	qemu-system-x86 qemu-utils dnsmasq-base iptables grub-pc-bin grub-common
 
-test-libvirt: install host-packages ## Prove Vagrant's libvirt provider by emulation (as root; a quarter of an hour)
+test-libvirt: install lab-setup ## Prove Vagrant's libvirt provider by emulation (as root; a quarter of an hour)
 	@$(APT_INSTALL) $(LIBVIRT_PACKAGES) >/dev/null
 	@$(BIN)/python -m pytest -x tests/libvirt/test_libvirt.py
 
-host-packages: $(VENV)/lab-ready
+lab-setup: $(VENV)/lab-ready ## Install what a lab needs, and start none (as root)
 	@missing="$$($(BIN)/python -m beowulf.lab.host)"; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "installing what a lab needs: $$missing"; $(APT_INSTALL) $$missing >/dev/null; fi
 
 .PHONY: test-packages
-test-packages: host-packages
+test-packages: lab-setup
 	@if ! command -v vagrant >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "installing vagrant"; $(APT_INSTALL) vagrant >/dev/null; fi
 

@@ -103,7 +103,11 @@ def up(nodes: tuple[str, ...], lab: str, inventory: Path, image: str | None) -> 
 
     directory = _directory(lab)
     with Progress(nodes) as progress:
-        bring_up(directory, inventory, image, nodes, progress.report)
+        try:
+            bring_up(directory, inventory, image, nodes, progress.report)
+        except KeyboardInterrupt:
+            progress.report("lab", "interrupted: nodes that were started stay on")
+            raise
     if not sys.stderr.isatty():  # a program is calling, which knows
         return
     name = "" if lab == "lab" else f" --lab {lab}"
@@ -126,11 +130,14 @@ def status(nodes: tuple[str, ...], lab: str, inventory: Path, as_json: bool) -> 
     made, found = look(directory, inventory, nodes)
     if as_json:
         print_json(lab=description(directory, made, found))
-    else:
-        print_nodes(found)
+        return
+    if not made:
+        say(f"there is no lab {lab} yet; beowulf lab up would make it:")
+    print_nodes(found)
 
 
-@command.command(context_settings={"ignore_unknown_options": True})
+# What stands behind the node is the node's, -h too.
+@command.command(context_settings={"allow_interspersed_args": False})
 @lab_option
 @node_argument
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND]...")
@@ -192,13 +199,23 @@ def cable(node: str, action: str, rate: str | None, lab: str) -> None:
 
 
 @command.command(short_help="Keep the nodes' disks under a name, or go back to them.")
-@click.argument("action", type=click.Choice(["save", "restore"]))
-@click.argument("name")
+@click.argument("action", type=click.Choice(["save", "restore", "delete", "list"]))
+@click.argument("name", required=False)
 @lab_option
-def snapshot(action: str, name: str, lab: str) -> None:
-    """Keep the nodes' disks under a name, or go back to them (power cut and boot)."""
+def snapshot(action: str, name: str | None, lab: str) -> None:
+    """Keep the nodes' disks under a name, or go back to them (power cut and boot).
+
+    Saving under a name that there is replaces that snapshot.
+    """
     from beowulf.lab import snapshot as snapshots  # noqa: PLC0415
 
+    if (name is None) != (action == "list"):
+        raise click.UsageError(
+            "list stands alone, the others need a name, as in: snapshot save one"
+        )
+    if name is None:
+        click.echo("".join(f"{known}\n" for known in snapshots.names(_directory(lab))), nl=False)
+        return
     with Progress() as progress:
         getattr(snapshots, action)(_directory(lab), name, progress.report)
 

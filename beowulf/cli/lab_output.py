@@ -101,7 +101,12 @@ def print_nodes(nodes: list[NodeStatus]) -> None:
 
 def _cells(node: NodeStatus) -> tuple[str, ...]:
     cable = node.cable
-    words = "-" if cable is None else "cut" if not cable.connected else cable.rate or "connected"
+    if cable is None or node.state == "absent":
+        words = "-"
+    else:
+        words = (
+            ", ".join(filter(None, ("" if cable.connected else "cut", cable.rate))) or "connected"
+        )
     return (
         node.machine.name,
         node.state,

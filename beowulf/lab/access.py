@@ -14,7 +14,7 @@ from beowulf.lab.host import require_host
 from beowulf.lab.hostkeys import collect_host_keys
 from beowulf.lab.kernel import USER
 from beowulf.lab.namespace import NAMESPACES, socket_inside
-from beowulf.lab.network import namespace_of
+from beowulf.lab.network import cables, namespace_of
 from beowulf.lab.settings import read_settings
 from beowulf.transport.local import run
 
@@ -133,8 +133,17 @@ def enter(directory: LabDirectory, name: str, words: Sequence[str]) -> None:
         BeowulfError: There is no such lab or node, the node is off, or only root may.
     """
     require_host()
-    read_settings(directory).chosen([name])
-    if power.state(directory, name) in {power.OFF, power.ABSENT}:
-        raise NodeUnreachable(f"{name} is off; run: {directory.command(f'up {name}')}")
+    settings = read_settings(directory)
+    settings.chosen([name])
+    remedies = {power.OFF: f"up {name}", power.ABSENT: f"up {name}",
+                power.PAUSED: f"power {name} resume"}  # fmt: skip
+    state = power.state(directory, name)
+    if state in remedies:
+        raise NodeUnreachable(f"{name} is {state}; run: {directory.command(remedies[state])}")
+    cable = cables(directory.name, settings.plan).get(name)
+    if cable is not None and not cable.connected:
+        raise NodeUnreachable(
+            f"{name}: its cable is cut; run: {directory.command(f'cable {name} heal')}"
+        )
     command = ssh_command(directory, name, words)
     os.execvp(command[0], command)  # noqa: S606 - an argument list, and no shell

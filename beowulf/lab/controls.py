@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from beowulf.errors import LabError
 from beowulf.lab import network, power
 from beowulf.lab.host import require_host
 from beowulf.lab.lab import switch_on
@@ -24,6 +25,8 @@ def set_power(directory: LabDirectory, name: str, action: str) -> None:
     (machine,) = read_settings(directory).chosen([name])
     if action in {"off", "cycle"}:
         power.pull_the_plug(directory, machine.name)
+    if action == "on" and power.state(directory, machine.name) == power.PAUSED:
+        raise LabError(f"{name} is paused; run: {directory.command(f'power {name} resume')}")
     if action in {"on", "cycle"}:
         switch_on(directory, [machine.name])
     if action == "pause":

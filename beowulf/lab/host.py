@@ -48,6 +48,8 @@ class Lack:
 
     def sentence(self) -> str:
         """Return all of it in one line, with what to type; nothing if nothing is lacking."""
+        if self.root and not self.packages and not self.devices:
+            return "only root may handle a lab: run it as root (sudo)"
         parts = []
         if self.packages:
             parts.append(f"install what it needs (Debian: apt install {' '.join(self.packages)})")

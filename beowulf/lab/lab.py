@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+import threading
 from typing import TYPE_CHECKING
 
 import psutil
@@ -108,6 +108,8 @@ def up(
         wait_for_login(directory, machine)
         report(machine.name, "ready")
 
+    for machine in machines:
+        report(machine.name, "starting")
     for_each(machines, bring_up)
 
 
@@ -128,8 +130,8 @@ def _settled(
     if settings.plan != plan or kind not in {None, settings.image}:
         what = "other machines" if settings.plan != plan else f"image {settings.image}"
         raise LabError(
-            f"lab {directory.name} was made with {what}; to make it anew, "
-            f"run: {directory.command('destroy')}"
+            f"{directory.name} is a lab with {what}; give another name with --lab, or remove "
+            f"this one with all its disks: {directory.command('destroy')}"
         )
     if not settings.base.exists():
         raise LabError(
@@ -217,9 +219,10 @@ def down(directory: LabDirectory, names: Sequence[str], report: Report) -> None:
     require_host()
 
     def shut_down(machine: Machine) -> None:
-        if power.state(directory, machine.name) not in {power.OFF, power.ABSENT}:
+        state = power.state(directory, machine.name)
+        if state not in {power.OFF, power.ABSENT, power.PAUSED}:
             report(machine.name, "shutting down")
-            power.press_the_button(directory, machine.name)
+        power.press_the_button(directory, machine.name)
         report(machine.name, "off")
 
     for_each(read_settings(directory).chosen(names), shut_down)
@@ -235,6 +238,7 @@ def destroy(directory: LabDirectory, names: Sequence[str], report: Report) -> No
     """
     require_host()
     directory.path.parent.mkdir(parents=True, exist_ok=True)
+    missing = not directory.path.exists() and not network.exists(directory.name)
     with locked(directory.lock):
         if names and directory.settings.exists():
             for machine in read_settings(directory).chosen(names):
@@ -243,7 +247,7 @@ def destroy(directory: LabDirectory, names: Sequence[str], report: Report) -> No
             write_known_hosts(directory, read_settings(directory).plan)
         if not names or not _has_nodes(directory):
             _remove_lab(directory)
-            report("lab", "destroyed")
+            report("lab", f"there is none of the name {directory.name}" if missing else "destroyed")
     if not lab_names():
         stop_proxy(cache_directory())
 
@@ -281,11 +285,26 @@ def _processes(numbers: Iterable[int]) -> list[psutil.Process]:
 
 
 def for_each(machines: Sequence[Machine], do: Callable[[Machine], object]) -> None:
-    """Do something with all machines at once. The first error is raised after all have ended."""
-    with ThreadPoolExecutor(max(1, len(machines))) as pool:
-        futures = [pool.submit(do, machine) for machine in machines]
-    errors = [error for future in futures if (error := future.exception()) is not None]
-    if len(errors) > 1 and all(isinstance(error, NodeUnreachable) for error in errors):
-        raise NodeUnreachable("; ".join(str(error) for error in errors))
-    if errors:
-        raise errors[0]
+    """Do something with all machines at once. The first error is raised after all have ended.
+
+    An interrupt ends the waiting at once; what the threads were waiting for goes on
+    without them.
+    """
+    errors: dict[str, BaseException] = {}
+
+    def work(machine: Machine) -> None:
+        try:
+            do(machine)
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            errors[machine.name] = error
+
+    threads = [threading.Thread(target=work, args=(m,), daemon=True) for m in machines]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = [errors[machine.name] for machine in machines if machine.name in errors]
+    if len(found) > 1 and all(isinstance(error, NodeUnreachable) for error in found):
+        raise NodeUnreachable("; ".join(str(error) for error in found))
+    if found:
+        raise found[0]

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from beowulf.errors import InvalidInput
+from beowulf.errors import InvalidInput, LabError
 from beowulf.transport.local import run
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ BITS = {"kbit": 1_000, "mbit": 1_000_000, "gbit": 1_000_000_000}
 # A bucket must hold what may pass in one tick of the kernel's timer (tc-tbf(8)).
 LEAST_BURST_BYTES = 16_384
 TICKS_PER_S = 1000
+CARRIER_TIMEOUT_S = 10
+LOOK_S = 0.05
 LATENCY = "50ms"
 
 
@@ -135,6 +138,27 @@ def heal(lab: str, plan: Plan, machine: Machine) -> None:
         if f"{device} " in _shaped(lab):
             run(["tc", "-n", namespace_of(lab), "qdisc", "delete", "dev", device, "root"])
     _batch(namespace_of(lab), [f"link set port{number} up"])
+    _wait_for_carrier(lab, f"port{number}")
+
+
+def _wait_for_carrier(lab: str, port: str) -> None:
+    """Wait until the switch forwards through a port: the kernel looks at carriers once a second.
+
+    Raises:
+        LabError: It does not after ten seconds.
+    """
+    deadline = time.monotonic() + CARRIER_TIMEOUT_S
+    while True:
+        shown = run(["ip", "-json", "-details", "-n", namespace_of(lab), "link", "show", port])
+        (link,) = json.loads(shown.output)
+        if link["linkinfo"]["info_slave_data"]["state"] == "forwarding":
+            return
+        if time.monotonic() > deadline:
+            raise LabError(
+                f"{port}: the switch does not forward through it; see: ip -n "
+                f"{namespace_of(lab)} -details link show {port}"
+            )
+        time.sleep(LOOK_S)
 
 
 def limit(lab: str, plan: Plan, machine: Machine, rate: str) -> None:
@@ -156,7 +180,7 @@ def bits_per_s(rate: str) -> int:
     Raises:
         InvalidInput: It is no rate.
     """
-    match = RATE.fullmatch(rate)
+    match = RATE.fullmatch(rate.lower())
     if match is None or int(match[1]) * BITS[match[2]] > MOST_BITS_PER_S:
         raise InvalidInput(
             "RATE", f"{rate!r} is no rate", "write it as 100mbit or 1gbit, up to 100gbit"

@@ -145,16 +145,18 @@ def restore(directory: LabDirectory, name: str, report: Report) -> None:
 def _read(kept: Path, base: str) -> dict[str, Any]:
     value = read_json(kept / "snapshot.json")
     if value is None:
-        others = (
-            sorted(p.name for p in kept.parent.glob("[a-z0-9]*")) if kept.parent.exists() else []
-        )
-        raise LabNotFound(
-            f"there is no snapshot {kept.name}; there are: {', '.join(others) or 'none'}"
-        )
+        raise _no_such(kept)
     if value.get("schema") != SCHEMA or value.get("base") != base:
         raise LabError(f"snapshot {kept.name} was made of another image; save it again")
     nodes: dict[str, Any] = value["nodes"]
     return nodes
+
+
+def _no_such(kept: Path) -> LabNotFound:
+    others = sorted(path.name for path in kept.parent.glob("[a-z0-9]*"))
+    return LabNotFound(
+        f"there is no snapshot {kept.name}; there are: {', '.join(others) or 'none'}"
+    )
 
 
 def _restore_node(directory: LabDirectory, machine: Machine, kept: Path) -> None:
@@ -176,3 +178,29 @@ def _restore_cable(
         network.limit(directory.name, plan, machine, saved["rate"])
     if not saved["connected"]:
         network.cut(directory.name, plan, machine)
+
+
+def names(directory: LabDirectory) -> list[str]:
+    """Return the names of a lab's snapshots.
+
+    Raises:
+        LabNotFound: There is no such lab.
+    """
+    read_settings(directory)
+    return sorted(path.name for path in directory.snapshots.glob("[a-z0-9]*"))
+
+
+def delete(directory: LabDirectory, name: str, report: Report) -> None:
+    """Remove a snapshot.
+
+    Raises:
+        BeowulfError: There is no such lab or snapshot, or only root may.
+    """
+    require_host()
+    check_name("NAME", name)
+    read_settings(directory)
+    with locked(directory.lock):
+        if not (directory.snapshots / name).is_dir():
+            raise _no_such(directory.snapshots / name)
+        shutil.rmtree(directory.snapshots / name)
+    report("lab", f"snapshot {name} is deleted")

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.lab.room import Room
+from tests.lab.room import Room, wait_for
 
 BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 PING = "ping -c 1 -W 2 10.77.0.12"
@@ -42,7 +42,7 @@ def test_a_cut_cable_heals(lab: Room) -> None:
     assert lab.ssh("node1", PING).returncode == 1
     lab("cable", "node2", "heal")
     assert lab.status()["nodes"]["node2"]["cable"] == "connected"
-    lab.on("node1", "ping -c 1 -W 30 10.77.0.12")
+    wait_for(lambda: lab.ssh("node1", PING).returncode == 0, "node2 answers")
     assert lab.on("node2", BOOT_ID) == before, "it was restarted"
 
 

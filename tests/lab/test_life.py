@@ -15,8 +15,8 @@ def test_two_labs_at_once_do_not_see_each_other(untouched_lab: Room, own_room: R
     own_room("up", "node1")  # of the same name and address as one of the other lab's
     here, there = untouched_lab.status(), own_room.status()
     assert here["nodes"]["node1"]["address"] == there["nodes"]["node1"]["address"]
-    untouched_lab.on("node2", "ping -c 1 -W 30 10.77.0.11")
-    own_room.on("node1", "ping -c 1 -W 30 10.77.0.1")
+    untouched_lab.on("node2", "ping -c 5 -W 30 10.77.0.11")
+    own_room.on("node1", "ping -c 5 -W 30 10.77.0.1")
     assert own_room.ssh("node1", "ping -c 1 -W 2 10.77.0.12").returncode == 1
     keys = {Path(lab["known_hosts"]).read_text().splitlines()[-1] for lab in (here, there)}
     assert len(keys) == 2
@@ -101,9 +101,8 @@ def test_a_lab_is_not_made_over_with_another_inventory(untouched_lab: Room, tmp_
     hosts.write_text(hosts.read_text().replace("lab_memory_mb: 1024", "lab_memory_mb: 512"))
     other = Room(untouched_lab.name, tmp_path / "other").try_to("up", "--image", "prepared")
     assert other.returncode == 1
-    assert other.stderr.startswith(
-        f"beowulf: lab {untouched_lab.name} was made with other machines"
-    )
+    assert "with other machines; give another name with --lab" in other.stderr
+    assert other.stderr.startswith(f"beowulf: {untouched_lab.name} is a lab with other machines")
     assert other.stderr.count("\n") == 1
 
 
@@ -116,16 +115,33 @@ def test_a_snapshot_brings_disks_cables_and_power_back(lab: Room) -> None:
     lab("cable", "node2", "heal")
     lab("cable", "node1", "cut")
     lab("up", "node3")
+    assert lab("snapshot", "list") == "fresh\none\n"
     lab("snapshot", "restore", "one")
     assert lab.on("node1", "cat file") == "first"
     nodes = lab.status()["nodes"]
     assert nodes["node1"]["cable"] == "connected"
     assert nodes["node2"]["rate"] == "10mbit"
     assert nodes["node3"]["state"] == "off"
+    lab("snapshot", "delete", "one")
+    assert lab("snapshot", "list") == "fresh\n"
+
+
+def test_an_interrupted_run_ends_at_once_and_leaves_nodes_on(own_room: Room) -> None:
+    interrupted = own_room.start("up", "node1")
+    assert interrupted.stdout is not None
+    for words in interrupted.stdout:
+        if "booting" in words:
+            break
+    interrupted.send_signal(signal.SIGINT)
+    said = interrupted.stdout.read()
+    interrupted.stdout.close()
+    assert interrupted.wait() == 130
+    assert said.splitlines()[-1] == "beowulf: interrupted"
+    assert "ready" not in said, "it waited for the node"
+    assert own_room.state("node1") == "on"
 
 
 def test_a_snapshot_that_there_is_not_is_named(untouched_lab: Room) -> None:
     missing = untouched_lab.try_to("snapshot", "restore", "nothing")
     assert missing.returncode == 4
-    assert missing.stderr.startswith("beowulf: there is no snapshot nothing; there are: fresh")
-    assert missing.stderr.count("\n") == 1
+    assert missing.stderr == "beowulf: there is no snapshot nothing; there are: fresh\n"

@@ -85,9 +85,10 @@ def test_a_paused_node_is_never_taken_for_one_that_is_up(lab: Room) -> None:
     lab("power", "node1", "pause")
     refused = lab.try_to("up", "node1")
     assert refused.returncode == 1
-    assert refused.stderr.splitlines()[-1] == (
-        f"beowulf: node1 is paused; run: beowulf lab power node1 resume --lab {lab.name}"
-    )
+    said = f"beowulf: node1 is paused; run: beowulf lab power node1 resume --lab {lab.name}"
+    assert refused.stderr.splitlines()[-1] == said
+    entering = lab.ssh("node1", "true")
+    assert (entering.returncode, entering.stderr) == (3, f"{said}\n")
 
 
 def test_a_magic_packet_wakes_a_node_that_is_off(lab: Room) -> None:

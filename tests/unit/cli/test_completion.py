@@ -13,7 +13,7 @@ from tests.unit.cli.test_listings import end, make_job
 if TYPE_CHECKING:
     from pathlib import Path
 
-VERBS = ["submit", "jobs", "status", "logs", "cancel", "wait", "completion"]
+VERBS = ["submit", "jobs", "status", "logs", "cancel", "wait", "lab", "completion"]
 
 
 def completed(beowulf: Beowulf, *words: str, **env: str) -> list[str]:

@@ -89,8 +89,8 @@ def test_nodes_are_listed_in_columns(capsys: pytest.CaptureFixture[str]) -> None
         ]
     )
     assert capsys.readouterr().out == (
-        "NODE         STATE   ADDRESS        MEMORY  CABLE      IMAGE          DISK\n"
-        "node1        on      10.77.0.11     512 MB  connected  bare        12.3 MB\n"
-        "node2        off     10.77.0.12     256 MB  cut        bare         0.0 MB\n"
-        "a-long-name  paused  10.77.0.113  16384 MB  100mbit    prepared  1234.5 MB\n"
+        "NODE         STATE   ADDRESS        MEMORY  CABLE       IMAGE          DISK\n"
+        "node1        on      10.77.0.11     512 MB  connected   bare        12.3 MB\n"
+        "node2        off     10.77.0.12     256 MB  cut, 1mbit  bare         0.0 MB\n"
+        "a-long-name  paused  10.77.0.113  16384 MB  100mbit     prepared  1234.5 MB\n"
     )

@@ -81,7 +81,7 @@ def test_somebody_else_than_root_is_told_so(bare: Path, monkeypatch: pytest.Monk
     provide(bare, *host.PROGRAMS)
     monkeypatch.setattr(host, "TUN", bare)
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    with pytest.raises(LabError, match=r"^a lab cannot run here yet: run it as root \(sudo\)$"):
+    with pytest.raises(LabError, match=r"^only root may handle a lab: run it as root \(sudo\)$"):
         require_host()
 
 
