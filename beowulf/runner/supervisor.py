@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,12 +66,24 @@ def record_end(directory: JobDirectory, outcome: Outcome) -> None:
 def _run(directory: JobDirectory, spec: JobSpec, ranks: int, attempt: int) -> Outcome:
     if directory.cancel_request.exists():
         return _judge(directory, ranks, 0, "cancel", 0)
+    # Open MPI's launcher names its directory by its process number and leaves it behind
+    # when it is killed; one that gets the same number later can't start there.
+    with tempfile.TemporaryDirectory(prefix="beowulf-", ignore_cleanup_errors=True) as sessions:
+        return _launch(directory, spec, ranks, attempt, sessions)
+
+
+def _launch(
+    directory: JobDirectory, spec: JobSpec, ranks: int, attempt: int, sessions: str
+) -> Outcome:
     mine = os.getpid()
     with directory.log.open("ab", buffering=0) as log:
         log_start = log.seek(0, os.SEEK_END)  # what is before it is of earlier attempts
         launcher = subprocess.Popen(
             ["/bin/bash", str(directory.batch_script)],
-            env=launcher_environment(os.environ, spec, directory, attempt),
+            env={
+                **launcher_environment(os.environ, spec, directory, attempt),
+                "PRTE_MCA_prte_tmpdir_base": sessions,
+            },
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -72,6 +72,23 @@ def test_killed_launcher_fails_the_job(submit: Submit, slow_script: Path, state_
     assert_nothing_runs(job, state_home)
 
 
+def test_a_killed_launcher_leaves_nothing_that_a_later_one_stumbles_over(
+    environment: dict[str, str], submit: Submit, slow_script: Path, state_home: Path, tmp_path: Path
+) -> None:
+    """Its directory is named by its process number, which a later launcher may get again."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment["TMPDIR"] = str(temporary)
+    job = submit(slow_script, "--ranks", "2")
+    watcher = psutil.Process(psutil.Process(job.wait_for_training()[0].pid).ppid())
+    (sessions,) = temporary.glob("beowulf-*")
+    assert list(sessions.glob(f"ompi.{watcher.ppid()}")), "Open MPI keeps its directory elsewhere"
+    kill(watcher.ppid())
+    job.wait_until_over()
+    assert_nothing_runs(job, state_home)
+    job.wait_until(lambda: not list(temporary.glob("*ompi*")) and not sessions.exists())
+
+
 def test_killed_supervisor_takes_its_job_along_and_the_job_can_be_resumed(
     submit: Submit, slow_script: Path, state_home: Path, beowulf: Beowulf
 ) -> None:

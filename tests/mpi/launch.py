@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from beowulf.runner.local import find_mpiexec
@@ -33,13 +34,19 @@ def on_ranks(
     """Call a module-level function on every rank of a new world; return what it printed."""
     outer = {name: value for name, value in os.environ.items() if not name.startswith("BEOWULF_")}
     words = [function.__module__, function.__name__, json.dumps(arguments)]
+    with TemporaryDirectory(prefix="beowulf-") as sessions:  # not one that a killed run left
+        own = {"PRTE_MCA_prte_tmpdir_base": sessions, **ROOT_ALLOWED, **SINGLE_THREADED}
+        return _launch(ranks, words, {**outer, **own, **(env or {})})
+
+
+def _launch(ranks: int, words: list[str], env: dict[str, str]) -> str:
     launcher = subprocess.Popen(
         [
             find_mpiexec(), "-n", str(ranks), *OPTIONS,
             sys.executable, "-m", "mpi4py", "-m", "tests.mpi.launch", *words,
         ],
         cwd=REPOSITORY,
-        env={**outer, **ROOT_ALLOWED, **SINGLE_THREADED, **(env or {})},
+        env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
