@@ -110,10 +110,9 @@ def up(nodes: tuple[str, ...], lab: str, inventory: Path, image: str | None) -> 
             raise
     if not sys.stderr.isatty():  # a program is calling, which knows
         return
-    name = "" if lab == "lab" else f" --lab {lab}"
-    say(f"  log in: beowulf lab ssh{name} {nodes[0] if nodes else progress.first or 'NODE'}")
-    say(f"  look:   beowulf lab status{name}")
-    say(f"  remove: beowulf lab destroy{name}")
+    say(f"  log in: {directory.command('ssh')} {nodes[0] if nodes else progress.first or 'NODE'}")
+    say(f"  look:   {directory.command('status')}")
+    say(f"  remove: {directory.command('destroy')}")
 
 
 @command.command()

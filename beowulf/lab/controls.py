@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from beowulf.errors import LabError
 from beowulf.lab import network, power
 from beowulf.lab.host import require_host
 from beowulf.lab.lab import switch_on
@@ -25,8 +24,8 @@ def set_power(directory: LabDirectory, name: str, action: str) -> None:
     (machine,) = read_settings(directory).chosen([name])
     if action in {"off", "cycle"}:
         power.pull_the_plug(directory, machine.name)
-    if action == "on" and power.state(directory, machine.name) == power.PAUSED:
-        raise LabError(f"{name} is paused; run: {directory.command(f'power {name} resume')}")
+    if action == "on":
+        power.refuse_paused(directory, machine.name)
     if action in {"on", "cycle"}:
         switch_on(directory, [machine.name])
     if action == "pause":
@@ -42,8 +41,9 @@ def set_cable(directory: LabDirectory, name: str, action: str, rate: str) -> Non
         BeowulfError: There is no such lab or node, or the rate is none.
     """
     require_host()
-    plan = read_settings(directory).plan
-    (machine,) = read_settings(directory).chosen([name])
+    settings = read_settings(directory)
+    plan = settings.plan
+    (machine,) = settings.chosen([name])
     with locked(directory.lock):
         network.create(directory.name, plan)
         if action == "cut":

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from beowulf.lab.directory import LabDirectory, NodeDirectory
     from beowulf.lab.machine import Plan
 
-# What the image's unit sshd-keygen.service prints at the first boot.
+# What the image's unit sshd-keygen.service prints at every boot.
 TOLD = re.compile(r"lab-host-key: (ssh-[a-z0-9-]+|ecdsa-[a-z0-9-]+) ([A-Za-z0-9+/=]+)(?: \S*)?$")
 WANTED = "ssh-ed25519"
 LENGTH_BYTES = 4

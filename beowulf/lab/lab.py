@@ -94,11 +94,7 @@ def up(
                 f"{machine.name}: its cable is cut; "
                 f"run: {directory.command(f'cable {machine.name} heal')}"
             )
-        if power.state(directory, machine.name) == power.PAUSED:
-            raise LabError(
-                f"{machine.name} is paused; "
-                f"run: {directory.command(f'power {machine.name} resume')}"
-            )
+        power.refuse_paused(directory, machine.name)
         if power.switch_on(supply, machine):
             report(machine.name, "booting")
         wait_for_host_keys(directory, machine)

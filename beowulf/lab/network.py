@@ -134,8 +134,9 @@ def cut(lab: str, plan: Plan, machine: Machine) -> None:
 def heal(lab: str, plan: Plan, machine: Machine) -> None:
     """Put a good cable in: plugged, and as fast as this computer can."""
     number = plan.port(machine)
+    shaped = _shaped(lab)
     for device in (f"plug{number}", f"port{number}"):
-        if f"{device} " in _shaped(lab):
+        if f"{device} " in shaped:
             run(["tc", "-n", namespace_of(lab), "qdisc", "delete", "dev", device, "root"])
     _batch(namespace_of(lab), [f"link set port{number} up"])
     _wait_for_carrier(lab, f"port{number}")

@@ -18,6 +18,7 @@ from beowulf.lab.host import MEMORY
 from beowulf.lab.hostkeys import collect_host_keys
 from beowulf.lab.kernel import KERNEL, Boot, command_line
 from beowulf.lab.locked import locked
+from beowulf.lab.namespace import NAMESPACES
 from beowulf.lab.network import namespace_of
 
 if TYPE_CHECKING:
@@ -57,6 +58,16 @@ def state(directory: LabDirectory, name: str) -> str:
         return OFF
 
 
+def refuse_paused(directory: LabDirectory, name: str) -> None:
+    """Refuse to do to a frozen node what only one that answers can take part in.
+
+    Raises:
+        LabError: The node is paused.
+    """
+    if state(directory, name) == PAUSED:
+        raise LabError(f"{name} is paused; run: {directory.command(f'power {name} resume')}")
+
+
 def kernel_pid(directory: LabDirectory, name: str) -> int | None:
     """Return the process that is a node's kernel, None where the node is off."""
     kernel = _kernel(directory, name)
@@ -92,8 +103,7 @@ def press_the_button(directory: LabDirectory, name: str) -> None:
     if not directory.node(name).path.is_dir():
         return
     with _held(directory, name):
-        if state(directory, name) == PAUSED:
-            raise LabError(f"{name} is paused; run: {directory.command(f'power {name} resume')}")
+        refuse_paused(directory, name)
         kernel = _kernel(directory, name)
         if kernel is not None:
             console.ask(directory.management_console(name), "cad")
@@ -164,10 +174,10 @@ def _spawn(
 ) -> subprocess.Popen[bytes]:
     """Start User-Mode Linux in a process namespace of its own, so that all of it ends at once.
 
-    Bound to one processor it is twice as fast: every system call inside passes between
-    two processes of the host, which are then never moved apart.
+    Bound to one processor it is faster, twice as fast where it is alone: every system
+    call inside passes between two processes of the host, which are then never moved apart.
     """
-    namespace = f"/run/netns/{namespace_of(supply.directory.name)}"
+    namespace = NAMESPACES / namespace_of(supply.directory.name)
     wrapped = ["nsenter", f"--net={namespace}",
                "unshare", "--pid", "--fork", "--kill-child", "--mount-proc",
                "taskset", "--cpu-list", processor_of(supply.plan, machine), *words]  # fmt: skip

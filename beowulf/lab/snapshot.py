@@ -78,11 +78,8 @@ def save(directory: LabDirectory, name: str, report: Report) -> None:
 
 def _save_node(directory: LabDirectory, machine: Machine, target: Path) -> None:
     files = directory.node(machine.name)
-    state = power.state(directory, machine.name)
-    if state == power.PAUSED:
-        resume = directory.command(f"power {machine.name} resume")
-        raise LabError(f"{machine.name} is paused; run: {resume}")
-    if state == power.OFF:
+    power.refuse_paused(directory, machine.name)
+    if power.state(directory, machine.name) == power.OFF:
         _copy_node(files.disk, files.host_keys, target / machine.name)
         return
     command = ssh_command(directory, machine.name, ["sync"], ["-o", "BatchMode=yes"])
@@ -134,6 +131,7 @@ def restore(directory: LabDirectory, name: str, report: Report) -> None:
         for_each(present, lambda machine: _restore_node(directory, machine, kept))
         write_known_hosts(directory, settings.plan)
     running = [machine for machine in present if saved[machine.name]["on"]]
+    network.create(directory.name, settings.plan)
     for machine in present:
         _restore_cable(directory, settings.plan, machine, saved[machine.name])
     if running:
@@ -153,7 +151,7 @@ def _read(kept: Path, base: str) -> dict[str, Any]:
 
 
 def _no_such(kept: Path) -> LabNotFound:
-    others = sorted(path.name for path in kept.parent.glob("[a-z0-9]*"))
+    others = _names(kept.parent)
     return LabNotFound(
         f"there is no snapshot {kept.name}; there are: {', '.join(others) or 'none'}"
     )
@@ -172,7 +170,6 @@ def _restore_node(directory: LabDirectory, machine: Machine, kept: Path) -> None
 def _restore_cable(
     directory: LabDirectory, plan: Plan, machine: Machine, saved: dict[str, Any]
 ) -> None:
-    network.create(directory.name, plan)
     network.heal(directory.name, plan, machine)
     if saved["rate"]:
         network.limit(directory.name, plan, machine, saved["rate"])
@@ -187,7 +184,11 @@ def names(directory: LabDirectory) -> list[str]:
         LabNotFound: There is no such lab.
     """
     read_settings(directory)
-    return sorted(path.name for path in directory.snapshots.glob("[a-z0-9]*"))
+    return _names(directory.snapshots)
+
+
+def _names(snapshots: Path) -> list[str]:
+    return sorted(path.name for path in snapshots.glob("[a-z0-9]*"))
 
 
 def delete(directory: LabDirectory, name: str, report: Report) -> None:
