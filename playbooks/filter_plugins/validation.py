@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 CLOCK_TOLERANCE_S = 60
 LEVELS = ("x86-64-v1", "x86-64-v2", "x86-64-v3", "x86-64-v4")
 HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+RENEW_MACHINE_ID = "on all but one run: rm /etc/machine-id; systemd-machine-id-setup"
 RESERVED_NAMES = {"localhost", "all", "ungrouped"}
 
 
@@ -62,7 +63,7 @@ def head_problems(machines: list[Mapping[str, Any]], heads: list[str]) -> Iterat
     for machine in machines:
         if machine["name"] in heads and not machine["now"]:
             if machine["played"]:
-                yield f"{machine['name']}: the head can't be reached; without it there is no cluster"
+                yield f"{machine['name']}: the head can't be reached, and nothing goes without it"
             elif not machine["measured"]:
                 yield (
                     f"{machine['name']}: the head was never measured; "
@@ -86,11 +87,10 @@ def twin_problems(
     """Say which machines are or look like one."""
     yield from twins(((m["call"], m["name"]) for m in machines), "the address {} in the inventory")
     for name, what in (
-        ("machine_id", "the machine-id {}; on all but one run: "
-         "rm /etc/machine-id; systemd-machine-id-setup"),
+        ("machine_id", f"the machine-id {{}}; {RENEW_MACHINE_ID}"),
         ("address", "the address {}"),
         ("mac", "the network card {}"),
-    ):  # fmt: skip
+    ):
         yield from twins(((m["measured"].get(name), m["name"]) for m in known), what)
     keys = ((key, m["name"]) for m in known for key in m["measured"].get("host_keys", {}).values())
     shared = {tuple(names) for names in grouped(keys).values() if len(names) > 1}

@@ -83,7 +83,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     told = module.run_command(["ip", "-json", "address", "show"], check_rc=True)[1]
-    card = card_of(json.loads(told), module.params["address"], default_interface(text_of("/proc/net/route")))
+    card = card_of(
+        json.loads(told), module.params["address"], default_interface(text_of("/proc/net/route"))
+    )
     if card is None:
         module.fail_json(msg="no network card has an IPv4 address; look: ip address")
     usage = shutil.disk_usage("/")
@@ -164,7 +166,7 @@ def level_of(flags: set[str]) -> str:
 
 def cores_of(directory: str) -> list[tuple[int, int]]:
     """Return the (socket, core) of each logical processor that is switched on."""
-    found = []
+    found: list[tuple[int, int]] = []
     for path in glob.glob(f"{directory}/cpu[0-9]*"):
         package = text_of(f"{path}/topology/physical_package_id").strip()
         core = text_of(f"{path}/topology/core_id").strip()
@@ -203,10 +205,10 @@ def default_interface(routes: str) -> str:
     return ""
 
 
-def card_of(
-    cards: list[dict[str, Any]], address: str, default: str
-) -> dict[str, str] | None:
+def card_of(cards: list[dict[str, Any]], address: str, default: str) -> dict[str, str]:
     """Return interface, mac, address and subnet of the card that the cluster talks through.
+
+    {} if there is none.
 
     Args:
         cards: What ``ip -json address show`` prints.
@@ -229,7 +231,7 @@ def card_of(
         name = card["interface"]
         return card["address"] == address, name == default, not VIRTUAL.match(name)
 
-    return max(found, key=fitness, default=None)
+    return max(found, key=fitness, default={})
 
 
 def host_keys(paths: list[str]) -> dict[str, str]:
