@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +12,15 @@ import pytest
 
 from beowulf.lab.directory import lab_names
 from beowulf.lab.host import lacking
-from tests.lab.room import Room
+from tests.lab.cluster import Cluster, Play
+from tests.lab.room import NODES, Room
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HERE = Path(__file__).parent
 FRESH = "fresh"
+BUILT = "built"
 PREFIX = "test-"
 
 
@@ -53,34 +56,82 @@ def shared_room() -> Iterator[Room]:
         room("destroy")
 
 
-class Touched:
-    """Whether a test may have changed the shared lab since it was last fresh."""
+class Standing:
+    """Which snapshot the shared lab is as, if a test may not have changed it since."""
 
     def __init__(self) -> None:
-        self.yes = False
+        self.snapshot: str | None = FRESH
 
 
 @pytest.fixture(scope="session")
-def touched() -> Touched:
-    return Touched()
+def standing() -> Standing:
+    return Standing()
 
 
 @pytest.fixture
-def lab(shared_room: Room, touched: Touched) -> Room:
-    """The lab as it was at first. The test may do to it what it likes."""
-    if touched.yes:
-        shared_room("snapshot", "restore", FRESH)
-    touched.yes = True
-    return shared_room
-
-
-@pytest.fixture
-def untouched_lab(shared_room: Room, touched: Touched) -> Room:
+def untouched_lab(shared_room: Room, standing: Standing) -> Room:
     """The lab as it was at first, for a test that only looks: it saves the next one the wait."""
-    if touched.yes:
+    if standing.snapshot != FRESH:
         shared_room("snapshot", "restore", FRESH)
-        touched.yes = False
+        standing.snapshot = FRESH
     return shared_room
+
+
+@pytest.fixture
+def lab(untouched_lab: Room, standing: Standing) -> Room:
+    """The lab as it was at first. The test may do to it what it likes."""
+    standing.snapshot = None
+    return untouched_lab
+
+
+@dataclass(frozen=True)
+class Built:
+    """How the session's cluster came to be."""
+
+    cluster: Cluster
+    check: Play
+    first: Play
+    second: Play
+    check_again: Play
+
+
+@pytest.fixture(scope="session")
+def built(shared_room: Room, standing: Standing) -> Built:
+    """The cluster that site.yml makes of the prepared nodes, saved as a snapshot."""
+    if standing.snapshot != FRESH:
+        shared_room("snapshot", "restore", FRESH)
+    standing.snapshot = None
+    cluster = Cluster(shared_room)
+    built = Built(
+        cluster,
+        check=cluster.try_to_play("site", "--check", "--diff"),
+        first=cluster.play("site"),
+        second=cluster.play("site"),
+        check_again=cluster.try_to_play("site", "--check", "--diff"),
+    )
+    for node in NODES:
+        shared_room.on(node, "sync")
+    shared_room("snapshot", "save", BUILT)
+    standing.snapshot = BUILT
+    return built
+
+
+@pytest.fixture
+def untouched_cluster(built: Built, standing: Standing) -> Cluster:
+    """The cluster as site.yml leaves it, for a test that only looks or cleans up behind it."""
+    if standing.snapshot != BUILT:
+        built.cluster.room("snapshot", "restore", BUILT)
+        built.cluster.forget_connections()
+        built.cluster.wait_until_idle()
+        standing.snapshot = BUILT
+    return built.cluster
+
+
+@pytest.fixture
+def cluster(untouched_cluster: Cluster, standing: Standing) -> Cluster:
+    """The cluster as site.yml leaves it. The test may do to it what it likes."""
+    standing.snapshot = None
+    return untouched_cluster
 
 
 @pytest.fixture

@@ -1,0 +1,109 @@
+"""From fresh machines to a working cluster, and again, and with everything that goes wrong."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from tests.lab.cluster import Cluster
+from tests.lab.room import NODES, Room
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.lab.conftest import Built
+
+CUTS = 10
+SUM_OF_FOUR = "sum 10.0 10.0 over head node1 node2 node3"
+
+
+def test_site_makes_a_cluster_and_verify_says_that_all_is_well(built: Built) -> None:
+    assert built.first.is_green, built.first.output
+
+
+def test_a_second_run_changes_nothing(built: Built) -> None:
+    assert built.second.changed == {}
+    assert built.second.is_green, built.second.output
+
+
+def test_one_can_look_first_what_would_change_on_bare_machines(built: Built) -> None:
+    assert built.check.status == 0, built.check.output
+    assert set(built.check.changed) == set(NODES)
+    assert "+++" in built.check.output  # what would be in the files
+
+
+def test_one_can_look_what_would_change_on_the_cluster(built: Built) -> None:
+    assert built.check_again.status == 0, built.check_again.output
+    assert built.check_again.changed == {}
+
+
+def test_one_node_alone_can_be_mended(cluster: Cluster) -> None:
+    cluster.room.on("node3", "sudo rm /etc/hosts")
+    play = cluster.play("site", "--limit", "node3")
+    assert set(play.recap) == {"node3"}
+    assert play.changed == {"node3": 1}
+    assert "node1" in cluster.room.on("node3", "cat /etc/hosts")
+
+
+def test_a_users_job_sums_over_all_nodes(untouched_cluster: Cluster) -> None:
+    assert untouched_cluster.sum_over(4) == SUM_OF_FOUR
+
+
+def test_a_users_file_is_there_on_every_node(untouched_cluster: Cluster) -> None:
+    untouched_cluster.as_user("ada", "node1", "echo precious > file && chmod 600 file")
+    for node in NODES:
+        seen = untouched_cluster.as_user("ada", node, "id -u; stat -c '%U %u' file; cat file")
+        assert seen.split() == ["2001", "ada", "2001", "precious"], node
+        stranger = untouched_cluster.try_as_user("ben", node, "cat ~ada/file")
+        assert stranger.returncode != 0
+        assert "Permission denied" in stranger.stderr
+    untouched_cluster.as_user("ada", "node2", "rm file")
+
+
+def test_a_user_gets_from_node_to_node_without_a_question(untouched_cluster: Cluster) -> None:
+    for there in ("head", "node2", "10.77.0.12"):
+        command = f"ssh -o BatchMode=yes {there} hostname"
+        expected = "node2" if there[0] in "n1" else there
+        assert untouched_cluster.as_user("ada", "node1", command) == expected
+
+
+def test_a_machine_that_is_off_is_named_and_the_rest_goes_on(cluster: Cluster) -> None:
+    room = cluster.room
+    room("power", "node3", "off")
+    room.on("node1", "sudo rm /etc/hosts")
+    play = cluster.try_to_play("site")
+    assert play.status != 0
+    assert play.recap["node3"]["unreachable"] == 1
+    assert play.changed == {"node1": 1}
+    rows = {
+        line.split()[0]: line for line in play.output.splitlines() if "✓" in line or "✗" in line
+    }
+    assert "✗" in rows["node3"]
+    assert [name for name in ("head", "node1", "node2") if "✗" in rows[name]] == []
+    # It is still known to the others, by what was measured before.
+    assert "node3" in room.on("node1", "cat /etc/hosts")
+    assert "node3" in cluster.node_states()
+    assert cluster.sum_over(3) == "sum 6.0 6.0 over head node1 node2"
+
+    room("up", "node3")
+    play = cluster.play("site")
+    assert set(play.changed) <= {"node3"}
+    assert play.is_green, play.output
+
+
+def test_a_run_that_is_killed_anywhere_converges_when_it_is_run_again(
+    built: Built, lab: Room, tmp_path: Path
+) -> None:
+    cluster = Cluster(lab)
+    cluster.forget_connections()
+    tasks = built.first.output.count("\nTASK [")
+    seed = random.randrange(2**32)
+    chosen = sorted(random.Random(seed).sample(range(2, tasks), CUTS))
+    for number in chosen:
+        cut = cluster.play_until_task("site", number, tmp_path / f"{number}.log")
+        assert cut, f"seed {seed}: there is no task {number}"
+    cluster.play("site")
+    play = cluster.play("site")
+    assert play.changed == {}, f"seed {seed}, killed at tasks {chosen}:\n{play.output}"
+    assert play.is_green, play.output
+    assert len(set(cluster.config_hashes())) == 1
