@@ -276,7 +276,7 @@ def run(module: AnsibleModule, command: list[str]) -> None:
     """Run a command, but in check mode; fail with what it said."""
     if module.check_mode:
         return
-    status, output, errors = module.run_command(command)
+    status, output, errors = module.run_command(command, expand_user_and_vars=False)
     if status != 0:
         said = (errors.strip() or output.strip()).replace("\n", "; ")
         module.fail_json(msg=f"{command[0]} failed: {said}")
