@@ -90,19 +90,11 @@ class Cluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {
-            **self.room.environment,
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.connections),
-        }
-
-    @property
-    def connections(self) -> Path:
-        return Path(f"/tmp/beowulf-{self.room.name}")  # noqa: S108  a socket's path must be short
+        return {**self.room.environment, "ANSIBLE_NOCOLOR": "1"}
 
     def forget_connections(self) -> None:
         """Let the next playbook connect anew, since the nodes were powered off meanwhile."""
-        for path in self.connections.glob("*"):
+        for path in Path("~/.ansible/cp", self.room.name).expanduser().glob("*"):
             path.unlink(missing_ok=True)
 
     def command(self, playbook: str, *words: str) -> list[str]:
