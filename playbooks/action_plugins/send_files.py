@@ -12,9 +12,9 @@ send again at most the one it was sending::
 
 from __future__ import annotations
 
-import os
 import tarfile
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible.errors import AnsibleActionFail
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 BATCH_BYTES = 8 * 2**20
 
 
-def batches(sizes: Iterable[tuple[str, int]], limit_bytes: int = BATCH_BYTES) -> list[list[str]]:
+def batches(sizes: Iterable[tuple[Path, int]], limit_bytes: int = BATCH_BYTES) -> list[list[Path]]:
     """Return files in groups of at most so many bytes; a larger file is a group of its own."""
-    groups: list[list[str]] = []
+    groups: list[list[Path]] = []
     room = 0
     for path, size in sorted(sizes, key=lambda item: (item[1], item[0])):
         if not groups or size > room:
@@ -57,14 +57,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
                 "directory": {"type": "path", "required": True},
             }
         )
-        files = wanted["files"]
-        lacking = [path for path in files if not os.path.isfile(path)]
+        files = [Path(path) for path in wanted["files"]]
+        lacking = [str(path) for path in files if not path.is_file()]
         if lacking:
             raise AnsibleActionFail(f"no such file here: {', '.join(lacking)}")
-        result.update(changed=bool(files), files=[os.path.basename(path) for path in files])
+        result.update(changed=bool(files), files=[path.name for path in files])
         if self._task.check_mode:
             return result
-        for batch in batches((path, os.path.getsize(path)) for path in files):
+        for batch in batches((path, path.stat().st_size) for path in files):
             answer = self._send(batch, wanted["directory"], task_vars)
             if answer.get("failed"):
                 result.update(answer)
@@ -72,16 +72,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         return result
 
     def _send(
-        self, paths: list[str], directory: str, task_vars: dict[str, Any] | None
+        self, paths: list[Path], directory: str, task_vars: dict[str, Any] | None
     ) -> dict[str, Any]:
         """Send some files in one archive; they appear there whole."""
-        if not self._connection._shell.tmpdir:
+        shell = self._connection._shell  # noqa: SLF001 - so do Ansible's own actions
+        if not shell.tmpdir:
             self._make_tmp_path()
-        there = self._connection._shell.join_path(self._connection._shell.tmpdir, "files.tar")
+        there = shell.join_path(shell.tmpdir, "files.tar")
         with tempfile.NamedTemporaryFile(suffix=".tar") as here:
             pack(paths, here.name)
             self._transfer_file(here.name, there)
-        self._fixup_perms2((self._connection._shell.tmpdir, there))
+        self._fixup_perms2((shell.tmpdir, there))
         answer: dict[str, Any] = self._execute_module(
             module_name="ansible.builtin.unarchive",
             module_args={"src": there, "dest": directory, "remote_src": True},
@@ -90,13 +91,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
         return answer
 
 
-def pack(paths: list[str], archive: str) -> None:
+def pack(paths: list[Path], archive: str) -> None:
     """Write files into an archive, as root's, readable by all."""
     with tarfile.open(archive, "w") as tar:
         for path in paths:
-            member = tar.gettarinfo(path, os.path.basename(path))
+            member = tar.gettarinfo(path, path.name)
             member.uid = member.gid = 0
             member.uname = member.gname = "root"
             member.mode = 0o644
-            with open(path, "rb") as file:
+            with path.open("rb") as file:
                 tar.addfile(member, file)
