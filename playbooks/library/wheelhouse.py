@@ -220,6 +220,7 @@ def build(module: AnsibleModule, wanted: dict[str, Any], place: str) -> list[str
     """Build the project's wheel into a place of its own and return its path, in a list."""
     with scratch(wanted["directory"]) as into:
         command = [*wanted["pip"], "wheel", "--quiet", "--no-deps", "--wheel-dir", into]
+        command += ["--find-links", wanted["directory"]]  # for what it is built with
         run_pip(module, wanted, [*command, wanted["project"]], "build the project's own wheel")
         os.makedirs(place, exist_ok=True)
         for name in os.listdir(into):
