@@ -14,6 +14,7 @@ import psutil
 
 from beowulf.errors import LabError
 from beowulf.lab import console, process
+from beowulf.lab.firmware import ensure_firmware
 from beowulf.lab.host import MEMORY
 from beowulf.lab.hostkeys import collect_host_keys
 from beowulf.lab.kernel import KERNEL, Boot, command_line
@@ -178,9 +179,11 @@ def _spawn(
     call inside passes between two processes of the host, which are then never moved apart.
     """
     namespace = NAMESPACES / namespace_of(supply.directory.name)
+    firmware = ensure_firmware(supply.directory.consoles / ".firmware")  # no node's name either
     wrapped = ["nsenter", f"--net={namespace}",
                "unshare", "--pid", "--fork", "--kill-child", "--mount-proc",
-               "taskset", "--cpu-list", processor_of(supply.plan, machine), *words]  # fmt: skip
+               "taskset", "--cpu-list", processor_of(supply.plan, machine),
+               str(firmware), *words[1:]]  # fmt: skip
     environment = {**os.environ, "TMPDIR": str(MEMORY)}
     if supply.preload is not None:
         environment["LD_PRELOAD"] = str(supply.preload)

@@ -49,6 +49,24 @@ def test_a_shutdown_ends_services_in_order(lab: Room) -> None:
     assert lab.on("node1", "cat kept") == "kept"
 
 
+def test_a_node_that_reboots_itself_is_back_with_its_network(lab: Room) -> None:
+    for _ in range(2):
+        before = lab.on("node1", BOOT_ID)
+        pid = lab.status()["nodes"]["node1"]["pid"]
+        lab.ssh("node1", "sudo systemctl --no-block reboot")
+
+        def is_back(before: str = before) -> bool:
+            told = lab.ssh("node1", BOOT_ID)
+            return told.returncode == 0 and told.stdout.strip() != before
+
+        wait_for(is_back, "node1 is back")
+        assert lab.state("node1") == "on"
+        assert lab.status()["nodes"]["node1"]["pid"] == pid
+    lab.on("node2", "ping -c 1 -W 30 10.77.0.11")
+    lab("down", "node1")  # the lab still knows where its button is
+    assert lab.state("node1") == "off"
+
+
 def test_a_pause_is_a_hang_connections_stay_open_and_nothing_answers(lab: Room) -> None:
     with lab.running("node1", "cat") as echo:
         assert echo.stdin is not None
