@@ -163,6 +163,12 @@ def test_a_disk_full_of_small_files_is_a_fault() -> None:
     assert health.check_disk("/", without_inodes, 500).fault is None
 
 
+def test_a_file_system_is_looked_at_once(tmp_path: Path) -> None:
+    (tmp_path / "var").mkdir()
+    paths = {str(tmp_path): 500, str(tmp_path / "var"): 300, "/proc": 0}
+    assert health.file_systems(paths) == {str(tmp_path): 500, "/proc": 0}
+
+
 def test_lost_memory_is_a_fault() -> None:
     meminfo = "MemTotal:        1010004 kB\nMemFree:          900000 kB\n"
     assert health.check_memory(meminfo, 986).fault is None

@@ -286,6 +286,14 @@ def ask_head_s(address: str) -> float | None:
     return ntp_offset_s(reply, sent_s, received_s) if len(reply) >= NTP_REPLY_BYTES else None
 
 
+def file_systems(paths: dict[str, int]) -> dict[str, int]:
+    """Return the paths without those that lie on the same file system as one before."""
+    by_device: dict[int, str] = {}
+    for path in paths:
+        by_device.setdefault(Path(path).stat().st_dev, path)
+    return {path: paths[path] for path in by_device.values()}
+
+
 def look(settings: Settings) -> list[Check]:
     """Look at everything but Slurm."""
     mounts = nfs_mounts(Path("/proc/self/mountinfo").read_text(encoding="utf-8"))
@@ -299,7 +307,7 @@ def look(settings: Settings) -> list[Check]:
         check_clock(offset_s, tracking if tracks else None, settings.clock_s),
         *(
             check_disk(path, os.statvfs(path), least_mb)
-            for path, least_mb in settings.disks_free_mb.items()
+            for path, least_mb in file_systems(settings.disks_free_mb).items()
         ),
         check_memory(Path("/proc/meminfo").read_text(encoding="utf-8"), settings.memory_mb),
         Check("munge", None if decodes else "munged does not work", "decoded" if decodes else ""),
