@@ -56,9 +56,13 @@ options:
     type: path
     default: /opt/beowulf/venv/bin/python
   wait_s:
-    description: How long a job may wait until it is called off.
+    description: How long a job may wait for room until it is called off.
     type: int
     default: 60
+  run_s:
+    description: How long a job may run until it is called off.
+    type: int
+    default: 120
 attributes:
   check_mode:
     description: Does nothing.
@@ -119,6 +123,7 @@ def main() -> None:
             "nodes": {"type": "list", "elements": "str", "default": []},
             "python": {"type": "path", "default": "/opt/beowulf/venv/bin/python"},
             "wait_s": {"type": "int", "default": 60},
+            "run_s": {"type": "int", "default": 120},
         },
         supports_check_mode=True,
     )
@@ -256,7 +261,7 @@ def run_jobs(wanted: dict[str, Any], place: str) -> dict[str, Any]:
     os.mkdir(jobs_place, mode=0o700)
     os.chown(jobs_place, user.pw_uid, user.pw_gid)
     up = [n for n in wanted["nodes"] if nodes.get(n, {}).get("state") in UP]
-    trial = Trial(wanted["account"], jobs_place, wanted["wait_s"])
+    trial = Trial(wanted["account"], jobs_place, wanted["wait_s"], wanted["run_s"])
     jobs = trial.each(up)
     fine = [name for name in up if jobs[name] == "ok"]
     mpi = trial.together(fine, wanted["python"]) if fine else None
@@ -280,10 +285,11 @@ def parse_nodes(said: str) -> dict[str, dict[str, Any]]:
 class Trial:
     """Jobs of an ordinary account, called off if they wait too long."""
 
-    def __init__(self, account: str, place: str, wait_s: int) -> None:
+    def __init__(self, account: str, place: str, wait_s: int, run_s: int) -> None:
         self.account = account
         self.place = place
         self.wait_s = wait_s
+        self.run_s = run_s
 
     def each(self, nodes: list[str]) -> dict[str, str]:
         """Run a job on each node, all at once, and return how it ended: ok, busy, or words."""
@@ -328,7 +334,7 @@ class Trial:
         if state == "COMPLETED" and done:
             return "ok"
         if state in RUNS:
-            return f"the job did not end within {self.wait_s} s: {last_line(self.text(log))}"
+            return f"the job did not end within {self.run_s} s: {last_line(self.text(log))}"
         return f"the job ended as {state}: {last_line(self.text(log))}"
 
     def text(self, name: str) -> str:
@@ -352,19 +358,23 @@ class Trial:
         return (said.partition(";")[0], "") if taken else ("", last_line(said))
 
     def wait(self, numbers: list[str]) -> dict[str, str]:
-        """Return the jobs' states when they have ended, or when it took too long; end them then."""
+        """Return the jobs' states when they have ended, or took too long; then they are ended."""
         states = dict.fromkeys(numbers, "PENDING")
-        deadline = time.monotonic() + self.wait_s
+        began = time.monotonic()
         while numbers:
             asked = ["squeue", "--noheader", "--states=all", "--jobs", ",".join(numbers)]
             answered, said = command(*asked, "--format", "%i|%T")
             if answered:
                 states.update(dict(line.split("|") for line in said.splitlines()))
-            going = [number for number in numbers if states[number] in WAITS | RUNS]
-            if not going:
-                break
-            if time.monotonic() > deadline:
-                command("scancel", *going)
+            passed_s = time.monotonic() - began
+            waiting = [number for number in numbers if states[number] in WAITS]
+            running = [number for number in numbers if states[number] in RUNS]
+            late = waiting if passed_s > self.wait_s else []
+            late = late + running if passed_s > self.wait_s + self.run_s else late
+            if late:
+                command("scancel", *late)
+                numbers = [number for number in numbers if number not in late]
+            if not set(numbers) & {*waiting, *running}:
                 break
             time.sleep(0.5)  # between two looks
         return states

@@ -101,8 +101,8 @@ fingerprint:
 """
 
 OFFLINE = (
-    "To gather them without internet, run the same playbook with --tags training on a computer"
-    " that has it, and copy the directory {directory} from there to here"
+    "Without internet here, run the same playbook from this checkout on a computer that has it,"
+    " and copy its directory of wheels to {directory}"
 )
 
 
@@ -284,9 +284,11 @@ def run_pip(module: AnsibleModule, wanted: dict[str, Any], command: list[str], w
     status, out, err = module.run_command(command)
     if status != 0:
         lines = [line for line in (out + err).splitlines() if line and "WARNING" not in line]
-        said = lines[-1] if lines else f"it ended with {status}"
+        errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+        said = "; ".join(errors[:2] or lines[-1:]) or f"it ended with {status}"
         module.fail_json(
-            msg=f"pip could not {what}: {said}. {OFFLINE.format(directory=wanted['directory'])}",
+            msg=f"pip could not {what}: {said.rstrip('.')}. "
+            + OFFLINE.format(directory=wanted["directory"]),
             lines=lines[-30:],
         )
 

@@ -106,7 +106,7 @@ def test_a_wheel_that_would_hide_debians_mpi_is_refused(wanted: dict[str, Any]) 
 
 def test_without_internet_it_says_what_to_do(wanted: dict[str, Any]) -> None:
     asked = module(lambda _: (1, "", "ERROR: No matching distribution found for numpy"))
-    with pytest.raises(Failed, match=r"No matching distribution .* copy the directory"):
+    with pytest.raises(Failed, match=r"No matching distribution .* copy its directory"):
         wheelhouse.download(asked, wanted, "/x/own.whl")
 
 
