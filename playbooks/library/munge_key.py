@@ -59,6 +59,12 @@ key:
   description: The key, in base64. Empty in check mode if there is none.
   returned: without content
   type: str
+written:
+  description:
+    - Which writing of the file this is; another after each. A munged that somebody started with
+      another key goes on with that one, also when the file is again as it was.
+  returned: always
+  type: str
 """
 
 LEAST_BYTES = 32  # munged refuses shorter ones: munge.h, MUNGE_KEY_LEN_MIN_BYTES
@@ -92,7 +98,7 @@ def main() -> None:
         settled = settle(os.path.dirname(path), owner.pw_uid, owner.pw_gid, 0o700)
         settled = settle(path, owner.pw_uid, owner.pw_gid, 0o400) or settled
         changed = changed or settled
-    result: dict[str, Any] = {"changed": changed}
+    result: dict[str, Any] = {"changed": changed, "written": written(path)}
     if not given:
         result["key"] = base64.b64encode(wanted or b"").decode()
     module.exit_json(**result)
@@ -121,6 +127,15 @@ def read(path: str) -> bytes | None:
             return file.read()
     except FileNotFoundError:
         return None
+
+
+def written(path: str) -> str:
+    """Return what changes when a file is written, even with the same bytes; empty without one."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return ""
+    return f"{status.st_ino} {status.st_mtime_ns}"
 
 
 def write(path: str, key: bytes, uid: int, gid: int) -> None:

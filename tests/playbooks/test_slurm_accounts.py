@@ -66,3 +66,13 @@ def test_a_key_is_its_owners_alone(tmp_path: Path) -> None:
     path.chmod(0o644)
     assert munge_key.settle(str(path), os.getuid(), os.getgid(), 0o400)
     assert path.stat().st_mode & 0o7777 == 0o400
+
+
+def test_each_writing_of_a_key_is_told_apart(tmp_path: Path) -> None:
+    path = str(tmp_path / "munge.key")
+    told = [munge_key.written(path)]
+    for _ in range(2):
+        munge_key.write(path, b"k" * 128, os.getuid(), os.getgid())
+        told.append(munge_key.written(path))
+    assert told[0] == ""
+    assert len(set(told)) == 3
