@@ -49,7 +49,7 @@ EXAMPLES = r"""
 RETURN = r"""
 measured:
   description:
-    - What stays as it is between two runs. name, address, interface, mac, subnet, speed_mbit (null
+    - What stays as it is between two runs. hostname, address, interface, mac, subnet, speed_mbit (null
       if the card does not tell), cpus (logical ones), cores, sockets, cores_per_socket,
       threads_per_core, cpu_model, cpu_level (such as x86-64-v2), architecture, memory_mb, disk_mb
       (of the root file system), distribution, release, codename, kernel, python, model,
@@ -92,7 +92,7 @@ def main() -> None:
     release = assignments(text_of("/etc/os-release"))
     processors = text_of("/proc/cpuinfo")
     measured: dict[str, Any] = {
-        "name": platform.node(),
+        "hostname": platform.node(),
         **card,
         "speed_mbit": speed_mbit(text_of(f"/sys/class/net/{card['interface']}/speed")),
         **topology(cores_of("/sys/devices/system/cpu")),
