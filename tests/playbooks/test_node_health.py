@@ -135,6 +135,11 @@ def test_the_heads_reply_tells_by_how_much_the_clock_is_off(behind_s: float) -> 
             "the clock is not set: no time from the head",
         ),
         (0.0, None, "the time service, chrony, does not run"),
+        (
+            600.0,
+            None,
+            "the clock is off by more than 1 s; the time service, chrony, does not run",
+        ),
         (None, "", "the clock is not set: no time from the head"),
     ],
 )

@@ -170,13 +170,18 @@ def check_clock(head_offset_s: float | None, tracking: str | None, least_s: floa
         tracking: What chronyc said; None if chrony does not run.
         least_s: What is too much.
     """
+    offset_s = head_offset_s
+    if offset_s is None and tracking is not None:
+        offset_s = tracked_offset_s(tracking)
+    faults = []
+    if offset_s is not None and abs(offset_s) > least_s:
+        faults.append(f"the clock is off by more than {least_s:g} s")
     if tracking is None:
-        return Check("clock", "the time service, chrony, does not run", "chronyc failed")
-    offset_s = tracked_offset_s(tracking) if head_offset_s is None else head_offset_s
-    if offset_s is None:
-        return Check("clock", "the clock is not set: no time from the head", "not synchronised")
-    fault = f"the clock is off by more than {least_s:g} s" if abs(offset_s) > least_s else None
-    return Check("clock", fault, f"{offset_s:.3f} s behind")
+        faults.append("the time service, chrony, does not run")
+    elif offset_s is None:
+        faults.append("the clock is not set: no time from the head")
+    detail = "unknown" if offset_s is None else f"{offset_s:.3f} s behind"
+    return Check("clock", "; ".join(faults) or None, detail)
 
 
 def check_disk(path: str, usage: os.statvfs_result, least_mb: int) -> Check:
