@@ -61,11 +61,12 @@ test-packages: lab-setup
 	@if ! command -v vagrant >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "installing vagrant"; $(APT_INSTALL) vagrant >/dev/null; fi
 
-check: install ## Check style, types and the generated documentation
+check: install ## Check style, types, the playbooks and the generated documentation
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python docs/generate_cli.py --check
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --quiet
 
 bench: install ## Measure what docs/benchmarks.md shows
 	@$(BIN)/python -m bench
