@@ -66,7 +66,7 @@ check: install ## Check style, types, the playbooks and the generated documentat
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python docs/generate_cli.py --check
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --quiet
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline -q
 
 bench: install ## Measure what docs/benchmarks.md shows
 	@$(BIN)/python -m bench
