@@ -7,10 +7,10 @@ import base64
 import binascii
 import os
 import pwd
-import tempfile
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.whole_file import write_whole
 
 DOCUMENTATION = r"""
 module: munge_key
@@ -142,14 +142,7 @@ def write(path: str, key: bytes, uid: int, gid: int) -> None:
     """Write the key whole or not at all; nobody else can read it at any time."""
     directory = os.path.dirname(path)
     os.makedirs(directory, mode=0o700, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=directory)  # mode 0600
-    with os.fdopen(handle, "wb") as file:
-        os.fchown(handle, uid, gid)
-        os.fchmod(handle, 0o400)
-        file.write(key)
-        file.flush()
-        os.fsync(handle)
-    os.replace(temporary, path)
+    write_whole(path, key, mode=0o400, owner=(uid, gid))
 
 
 def settle(path: str, uid: int, gid: int, mode: int) -> bool:

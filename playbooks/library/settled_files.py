@@ -12,6 +12,7 @@ import tempfile
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.whole_file import sync_directory, write_whole
 
 DOCUMENTATION = r"""
 module: settled_files
@@ -211,26 +212,13 @@ def write(file: dict[str, Any]) -> None:
     path = file["path"]
     directory = os.path.dirname(path)
     os.makedirs(directory, mode=0o755, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=directory, prefix=".new-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            if file["link"]:
-                os.remove(temporary)
-                os.symlink(file["link"], temporary)
-            else:
-                out.write(file["content"])
-                out.flush()
-                os.fchown(out.fileno(), *numbers(file))
-                os.fchmod(out.fileno(), int(file["mode"], 8))
-                os.fsync(out.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.lexists(temporary):
-            os.remove(temporary)
-        raise
-    folder = os.open(directory, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
+    if not file["link"]:
+        write_whole(path, file["content"], mode=int(file["mode"], 8), owner=numbers(file))
+        return
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".new-") as beside:
+        os.symlink(file["link"], os.path.join(beside, "link"))
+        os.replace(os.path.join(beside, "link"), path)
+    sync_directory(directory)
 
 
 def difference(file: dict[str, Any]) -> dict[str, str]:
@@ -248,8 +236,8 @@ def difference(file: dict[str, Any]) -> dict[str, str]:
 
 
 def text_of(path: str) -> str:
-    """Return a file's text; what is not UTF-8 is kept distinguishable."""
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+    """Return a file's text; what is not UTF-8, and how lines end, is kept distinguishable."""
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
         return file.read()
 
 

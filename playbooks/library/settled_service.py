@@ -7,10 +7,10 @@ import glob
 import hashlib
 import json
 import os
-import tempfile
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.whole_file import write_whole
 
 DOCUMENTATION = r"""
 module: settled_service
@@ -188,12 +188,7 @@ def write(path: str, text: str) -> None:
     """Write a file whole or not at all, readable by root alone."""
     directory = os.path.dirname(path)
     os.makedirs(directory, mode=0o700, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=directory)
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write_whole(path, text + "\n", mode=0o600)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import shutil
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.whole_file import write_whole
 
 DOCUMENTATION = r"""
 module: virtual_environment
@@ -149,12 +150,7 @@ def install(module: AnsibleModule, wanted: dict[str, Any], home: str) -> None:
     # Compiled now, since users can't write there: else each start would compile again.
     run(module, [*pip, "--compile", *(os.path.join(files, w["name"]) for w in wanted["wheels"])])
     os.sync()  # all of it is on the disk before the mark that says so
-    mark = os.path.join(home, KEPT)
-    with open(mark + ".new", "w", encoding="utf-8") as file:
-        json.dump(wanted["wheels"], file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(mark + ".new", mark)
+    write_whole(os.path.join(home, KEPT), json.dumps(wanted["wheels"], indent=1), mode=0o644)
 
 
 def run(module: AnsibleModule, command: list[str]) -> None:
