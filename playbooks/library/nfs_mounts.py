@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import filecmp
-import os
 import platform
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.whole_file import write_whole
 
 DOCUMENTATION = r"""
 module: nfs_mounts
@@ -107,18 +106,23 @@ def main() -> None:
     )
     wanted = lines_wanted(module.params)
     before = FSTAB.read_text(encoding="utf-8")
+    if is_broken(before):
+        module.fail_json(
+            msg=f"{platform.node()}: in {FSTAB} the lines {BEGIN!r} and {END!r} are not one pair; "
+            "mend that, or remove them and what is between. Nothing was changed"
+        )
     after = with_block(before, list(wanted.values()))
     mounted = mount_points(Path("/proc/self/mountinfo").read_text(encoding="utf-8"))
     refuse_to_hide(module, [path for path in wanted if path not in mounted])
 
-    outdated = [line.split()[1] for line in block_of(before) if line not in wanted.values()]
+    outdated = [path for line, path in directories(block_of(before)) if line != wanted.get(path)]
     actions = [f"unmount {path}" for path in outdated if path in mounted]
     actions += [f"write {FSTAB}"] if after != before else []
     if not module.check_mode:
         for path in outdated:
             unmount(module, path)
         if after != before:
-            replace(FSTAB, after)
+            write_whole(FSTAB, after)
         # Also where a run was cut between the file and this line.
         systemctl(module, ["daemon-reload"])
     automounts = [unit_of(path) + ".automount" for path in module.params["automounts"]]
@@ -138,27 +142,46 @@ def lines_wanted(words: dict[str, Any]) -> dict[str, str]:
     """Return the line of /etc/fstab for each directory."""
     options = dict.fromkeys(words["mounts"], words["mount_options"])
     options |= dict.fromkeys(words["automounts"], words["automount_options"])
+    server, common = words["server"], words["options"]
     return {
-        path: f"{words['server']}:{path} {path} nfs4 {words['options']},{more} 0 0"
+        path: f"{server}:{escaped(path)} {escaped(path)} nfs4 {common},{more} 0 0"
         for path, more in options.items()
     }
+
+
+def escaped(path: str) -> str:
+    """Return a path as it stands in /etc/fstab, where blanks end a word."""
+    return re.sub(r"[\s\\]", lambda m: f"\\{ord(m[0]):03o}", path)
+
+
+def unescaped(word: str) -> str:
+    """Return the path that a word of /etc/fstab or of mountinfo is."""
+    return re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), word)
+
+
+def directories(block: list[str]) -> list[tuple[str, str]]:
+    """Return the lines of our block that mount something, each with its directory."""
+    words = [(line, line.split()) for line in block if not line.lstrip().startswith("#")]
+    return [(line, unescaped(fields[1])) for line, fields in words if len(fields) > 1]
+
+
+def is_broken(table: str) -> bool:
+    """Return whether somebody took a part of our block: then it is not known what is ours."""
+    marks = [line for line in table.splitlines() if line in (BEGIN, END)]
+    return marks not in ([], [BEGIN, END])
 
 
 def block_of(table: str) -> list[str]:
     """Return the lines of our block in the text of /etc/fstab; none if there is no block."""
     lines = table.splitlines()
-    if BEGIN not in lines:
-        return []
-    rest = lines[lines.index(BEGIN) + 1 :]
-    return rest[: rest.index(END)] if END in rest else []
+    return lines[lines.index(BEGIN) + 1 : lines.index(END)] if BEGIN in lines else []
 
 
 def with_block(table: str, block: list[str]) -> str:
     """Return the text of /etc/fstab with this as our block, at its end if it had none."""
     lines = table.splitlines()
-    if BEGIN in lines and END in lines[lines.index(BEGIN) :]:
-        first = lines.index(BEGIN)
-        last = lines.index(END, first)
+    if BEGIN in lines:
+        first, last = lines.index(BEGIN), lines.index(END)
         return "\n".join([*lines[: first + 1], *block, *lines[last:]]) + "\n"
     return "\n".join([*lines, BEGIN, *block, END]) + "\n"
 
@@ -169,7 +192,7 @@ def mount_points(mountinfo: str) -> set[str]:
     To look would wait for a server that is off.
     """
     points = (line.split()[4] for line in mountinfo.splitlines())
-    return {re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), point) for point in points}
+    return {unescaped(point) for point in points}
 
 
 def refuse_to_hide(module: AnsibleModule, paths: list[str]) -> None:
@@ -248,17 +271,6 @@ def systemctl(module: AnsibleModule, arguments: list[str], *, may_fail: bool = F
     status, output, errors = module.run_command(["systemctl", *arguments])
     if status != 0 and not may_fail:
         module.fail_json(msg=f"systemctl {arguments[0]}: {errors.strip() or output.strip()}")
-
-
-def replace(path: Path, text: str) -> None:
-    """Write a file whole or not at all, with the permissions that it has."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(temporary).chmod(path.stat().st_mode & 0o777)
-    Path(temporary).replace(path)
 
 
 if __name__ == "__main__":

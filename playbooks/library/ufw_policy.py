@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
-import tempfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.whole_file import write_whole
 
 DOCUMENTATION = r"""
 module: ufw_policy
@@ -67,6 +68,10 @@ actions:
 
 UFW = "/usr/sbin/ufw"
 RULES = (Path("/etc/ufw/user.rules"), Path("/etc/ufw/user6.rules"))
+PROFILES = Path("/etc/ufw/applications.d")
+DEFAULT = Path("/etc/default/ufw")
+CONF = Path("/etc/ufw/ufw.conf")
+FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 SYSCTL = Path("/etc/sysctl.d/60-beowulf-firewall.conf")
 # The first is what ufw calls it, the second what its file does.
 DEFAULTS = {"incoming": ("deny", "INPUT", "DROP"), "outgoing": ("allow", "OUTPUT", "ACCEPT")}
@@ -86,6 +91,11 @@ def main() -> None:
     )
     if not module.params["ssh_from"]:
         module.fail_json(msg="ssh_from is empty: nobody could log in to mend that; name a network")
+    for source in [module.params["source"], *module.params["ssh_from"]]:
+        try:
+            network(source)
+        except ValueError:
+            module.fail_json(msg=f"{source!r} is no network such as 192.0.2.0/24")
     if not Path(UFW).exists():
         if module.check_mode:
             module.exit_json(changed=True, actions=["install ufw"])
@@ -105,10 +115,10 @@ class Policy:
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
         self.name: str = module.params["name"]
-        self.source: str = module.params["source"]
+        self.source = network(module.params["source"])
         self.ports = sorted({f"{p['port']}/{p['protocol']}" for p in module.params["ports"]})
-        self.ssh_from = ["any" if f in ANYWHERE else f for f in module.params["ssh_from"]]
-        self.profile = Path(f"/etc/ufw/applications.d/{self.name}")
+        self.ssh_from = list(dict.fromkeys(network(f) for f in module.params["ssh_from"]))
+        self.profile = PROFILES / self.name
         self.actions: list[str] = []
         rules = [rule for path in RULES for rule in rules_of(text_of(path), self.name)]
         self.served = {rule for rule in rules if rule[0] != "ssh"}
@@ -126,13 +136,13 @@ class Policy:
                 words = ["allow", "proto", "tcp", "from", source, "to", "any", "port", "22"]
                 self.ufw([*words, "comment", f"{self.name} ssh"])
         for direction, (word, chain, target) in DEFAULTS.items():
-            if f'DEFAULT_{chain}_POLICY="{target}"' not in text_of(Path("/etc/default/ufw")):
+            if f'DEFAULT_{chain}_POLICY="{target}"' not in text_of(DEFAULT):
                 self.ufw(["default", word, direction])
         self.settle_ports()
         for source in sorted(self.ssh - set(self.ssh_from)):
             words = ["delete", "allow", "proto", "tcp", "from", source, "to", "any", "port", "22"]
             self.ufw(words)
-        if "ENABLED=yes" not in text_of(Path("/etc/ufw/ufw.conf")) or not self.is_active():
+        if "ENABLED=yes" not in text_of(CONF) or not self.is_active():
             self.ufw(["--force", "enable"])
         self.settle_forwarding()
         if self.actions and not self.module.check_mode:
@@ -148,28 +158,28 @@ class Policy:
         if text_of(self.profile) != text and self.ports:
             self.actions.append(f"write {self.profile}")
             if not self.module.check_mode:
-                write(self.profile, text)
+                write_whole(self.profile, text, mode=0o644)
         wanted = {(self.name, port, self.source) for port in self.ports}
-        outdated = {rule for rule in self.served if rule[2] != self.source}
-        if self.served & wanted and self.served - outdated != wanted:
+        current = {rule for rule in self.served if rule[2] == self.source and wanted}
+        outdated = self.served - current
+        if current and current != wanted:
             self.ufw(["app", "update", self.name])
-        elif wanted - self.served:
+        elif wanted - current:
             self.ufw(["allow", "from", self.source, "to", "any", "app", self.name])
         for source in sorted({rule[2] for rule in outdated}):
             self.ufw(["delete", "allow", "from", source, "to", "any", "app", self.name])
 
     def settle_forwarding(self) -> None:
         """Pass no packets on, now and after a boot."""
-        now = Path("/proc/sys/net/ipv4/ip_forward")
         text = "# Written by Ansible: this machine is no router.\nnet.ipv4.ip_forward=0\n"
         if text_of(SYSCTL) != text:
             self.actions.append(f"write {SYSCTL}")
             if not self.module.check_mode:
-                write(SYSCTL, text)
-        if text_of(now).strip() != "0":
+                write_whole(SYSCTL, text, mode=0o644)
+        if text_of(FORWARDING).strip() != "0":
             self.actions.append("switch forwarding off")
             if not self.module.check_mode:
-                now.write_text("0\n", encoding="ascii")
+                FORWARDING.write_text("0\n", encoding="ascii")
 
     def is_active(self) -> bool:
         """Return whether the kernel has ufw's rules."""
@@ -185,6 +195,17 @@ class Policy:
                 self.module.fail_json(msg=f"{self.actions[-1]}: {said}", actions=self.actions)
 
 
+def network(source: str) -> str:
+    """Return a network as ufw writes it down. Raises ValueError if it is none.
+
+    Compared otherwise, the rule that lets ssh in would look like one that is no longer wanted.
+    """
+    if source == "any" or source in ANYWHERE:
+        return "any"
+    found = ipaddress.ip_network(source, strict=False)
+    return str(found.network_address if found.num_addresses == 1 else found)
+
+
 def rules_of(text: str, name: str) -> list[tuple[str, str, str]]:
     """Return our rules in a file of ufw: the profile or "ssh", port/protocol, and the source.
 
@@ -196,7 +217,7 @@ def rules_of(text: str, name: str) -> list[tuple[str, str, str]]:
         words = line.split()
         source = "any" if words[5] in ANYWHERE else words[5]
         port = f"{words[2]}/{words[1]}"
-        if words[6] == name:
+        if words[6:7] == [name]:
             rules.append((name, port, source))
         elif words[-1] == "comment=" + f"{name} ssh".encode().hex():
             rules.append(("ssh", port, source))
@@ -214,17 +235,6 @@ def text_of(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return ""
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(temporary).chmod(0o644)
-    Path(temporary).replace(path)
 
 
 if __name__ == "__main__":
