@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import grp
 import os
 import pwd
@@ -80,6 +79,21 @@ keys:
 
 KEY_TYPE = "ssh-ed25519"
 LEAST_NUMBER = 1000
+KEYS_S = 60
+MAKE_KEYS = """
+set -e
+umask 077
+cd "$1"
+mkdir -p .ssh
+key=.ssh/id_ed25519
+if [ ! -e $key ]; then
+    rm -f $key $key.pub
+    exec ssh-keygen -q -t ed25519 -N '' -C "$2@cluster" -f $key
+fi
+rm -f $key.new
+ssh-keygen -y -P '' -f $key > $key.new
+mv -fT $key.new $key.pub
+"""
 
 
 def main() -> None:
@@ -103,7 +117,8 @@ def main() -> None:
     wanted = [complete(a, module.params["homes_directory"]) for a in module.params["accounts"]]
     staying = [account for account in wanted if account["state"] == "present"]
     homes: bool = module.params["homes"]
-    problems = [*twins(staying), *(p for a in staying for p in problems_of(a, homes=homes))]
+    problems = [*twins(wanted), *(p for a in wanted for p in impossible(a))]
+    problems += [p for a in staying for p in problems_of(a, homes=homes)]
     if problems:
         module.fail_json(msg="No account was changed: " + "; ".join(problems))
     actions: list[str] = []
@@ -129,23 +144,32 @@ def complete(account: dict[str, Any], homes: str) -> dict[str, Any]:
 
 
 def twins(accounts: list[dict[str, Any]]) -> list[str]:
-    """Return which names and numbers are wanted twice."""
+    """Return which names are said twice, and which numbers are wanted twice."""
     problems = []
-    for field in ("name", "uid"):
-        values = [account[field] for account in accounts]
+    for field, states in (("name", ("present", "absent")), ("uid", ("present",))):
+        values = [account[field] for account in accounts if account["state"] in states]
         double = {value for value in values if values.count(value) > 1}
         problems += [f"the {field} {value} is wanted twice" for value in sorted(double)]
     return problems
 
 
-def problems_of(account: dict[str, Any], *, homes: bool) -> list[str]:
-    """Return why an account can't be as it is wanted."""
+def impossible(account: dict[str, Any]) -> list[str]:
+    """Return why the words for an account make no sense on any machine."""
     name, number = account["name"], account["uid"]
     problems = []
     if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", name):
         problems.append(f"{name!r} is no name for an account")
     if number < LEAST_NUMBER:
         problems.append(f"the number {number} of {name} is below {LEAST_NUMBER}")
+    # What separates fields and lines of /etc/passwd.
+    bad = [f for f in ("full_name", "shell") if re.search(r"[:\x00-\x1f\x7f]", account[f])]
+    return problems + [f"the {f} of {name} has a colon or a control character" for f in bad]
+
+
+def problems_of(account: dict[str, Any], *, homes: bool) -> list[str]:
+    """Return why an account can't be on this machine as it is wanted."""
+    name, number = account["name"], account["uid"]
+    problems = []
     found, holder = user(name), user(number)
     if found and found.pw_uid != number:
         problems.append(f"{name} has the number {found.pw_uid} here, not {number}")
@@ -156,9 +180,12 @@ def problems_of(account: dict[str, Any], *, homes: bool) -> list[str]:
         problems.append(f"the group {name} has the number {group.gr_gid} here, not {number}")
     if holding and holding.gr_name != name:
         problems.append(f"the group number {number} of {name} is {holding.gr_name}'s here")
-    if homes and os.path.lexists(account["home"]) and os.lstat(account["home"]).st_uid != number:
+    if homes and os.path.lexists(account["home"]):
         owner = os.lstat(account["home"]).st_uid
-        problems.append(f"{account['home']} belongs to the number {owner}, not {number}")
+        if owner != number:
+            problems.append(f"{account['home']} belongs to the number {owner}, not {number}")
+        if not os.path.isdir(account["home"]):
+            problems.append(f"{account['home']} is no directory")
     return problems
 
 
@@ -214,20 +241,32 @@ def make_home(module: AnsibleModule, account: dict[str, Any]) -> list[str]:
             run(module, ["chown", "--recursive", "--no-dereference", f"{number}:{number}", half])
             os.chmod(half, 0o700)
             os.rename(half, home)
-    elif stat.S_IMODE(os.lstat(home).st_mode) & 0o077:
+    elif stat.S_IMODE(os.stat(home).st_mode) & 0o077:
         actions.append(f"closed {home} to others")
         if not module.check_mode:
             os.chmod(home, 0o700)
     if not public_key(account):
-        actions.append(f"made ssh keys for {name}")
-        # As the user, who owns the place and could have put anything there.
-        script = (
-            'cd "$HOME" && umask 077 && mkdir -p .ssh && '
-            "key=.ssh/id_ed25519 && if [ -e $key ]; then ssh-keygen -y -P '' -f $key > $key.pub; "
-            "else ssh-keygen -q -t ed25519 -N '' -C \"$USER@cluster\" -f $key; fi"
-        )
-        run(module, ["runuser", "--login", "--shell=/bin/sh", f"--command={script}", name])
+        actions += make_keys(module, account)
     return actions
+
+
+def make_keys(module: AnsibleModule, account: dict[str, Any]) -> list[str]:
+    """Make a pair of ssh keys, or the public one again; return what was done.
+
+    As the user, who owns the place and could have put anything there. Nothing that a user did
+    keeps the others from their accounts: no profile of his is read, and it takes no longer than
+    it may.
+    """
+    name, home = account["name"], account["home"]
+    command = ["timeout", f"--kill-after={KEYS_S}", str(KEYS_S), "runuser", f"--user={name}", "--"]
+    command += ["/bin/sh", "-c", MAKE_KEYS, "sh", home, name]
+    if not module.check_mode:
+        _, output, errors = module.run_command(command, expand_user_and_vars=False)
+        if not public_key(account):
+            said = (errors.strip() or output.strip() or "no reason was given").splitlines()[-1]
+            module.warn(f"{name} has no ssh key for the cluster: {said}. Look: {home}/.ssh")
+            return []
+    return [f"made ssh keys for {name}"]
 
 
 def remove(module: AnsibleModule, account: dict[str, Any]) -> list[str]:
@@ -238,7 +277,9 @@ def remove(module: AnsibleModule, account: dict[str, Any]) -> list[str]:
     if found and found.pw_uid == account["uid"]:
         run(module, ["userdel", name])
         actions.append(f"removed the account {name}")
-    group = group_of(name)
+        found = None if module.check_mode else user(name)
+    # Most often userdel has done that.
+    group = None if module.check_mode and actions else group_of(name)
     if group and group.gr_gid == account["uid"] and not found:
         run(module, ["groupdel", name])
         actions.append(f"removed the group {name}")
@@ -260,13 +301,14 @@ def public_key(account: dict[str, Any]) -> str:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return ""
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        return ""
     with os.fdopen(handle, encoding="utf-8", errors="replace") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            return ""
         words = file.read(1000).split()
     try:
         key = base64.b64decode(words[1], validate=True)
-    except (IndexError, binascii.Error):
+    except (IndexError, ValueError):
         return ""
     is_key = words[0] == KEY_TYPE and key[4:15] == KEY_TYPE.encode() and len(key) == 51
     return f"{KEY_TYPE} {words[1]}" if is_key else ""
