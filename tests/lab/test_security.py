@@ -51,14 +51,15 @@ sys.stdin.read()
 
 
 def documented_ports() -> dict[str, set[tuple[str, str]]]:
-    """Return the (port, protocol) that docs/operations.md lists, by who has them."""
+    """Return the (port, protocol) that docs/operations.md says the cluster's machines may reach."""
     text = (REPOSITORY / "docs" / "operations.md").read_text()
+    row = re.compile(r"^\| (all|head) \| [^|]+ \| ([\d-]+) (tcp|udp) \| ([^|]+) \|$", re.MULTILINE)
     found: dict[str, set[tuple[str, str]]] = {"head": set(), "node": set()}
-    row = re.compile(r"^\| ([\d-]+)/(tcp|udp) \| ([^|]+) \|", re.MULTILINE)
-    for port, protocol, where in row.findall(text):
-        for kind, ports in found.items():
-            if kind in where or "every" in where:
-                ports.add((port, protocol))
+    for where, port, protocol, who in row.findall(text):
+        if who != "the head itself":
+            found["head"].add((port, protocol))
+            if where == "all":
+                found["node"].add((port, protocol))
     return found
 
 

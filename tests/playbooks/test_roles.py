@@ -69,7 +69,7 @@ def test_site_names_roles_and_nothing_else() -> None:
             assert play["roles"] == [play["hosts"]], play["name"]
             assert set(play) == {"name", "hosts", "become", "roles"}
         else:
-            assert set(play) == {"import_playbook"}
+            assert set(play) == {"name", "import_playbook"}
 
 
 @pytest.mark.parametrize("role", ROLES)
