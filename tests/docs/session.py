@@ -7,7 +7,7 @@ import platform
 import re
 import subprocess
 import sysconfig
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import processes_of_jobs_below
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from tests.docs.markdown import Block
 
@@ -28,11 +28,15 @@ TIME_LIMIT_S = 560  # within the tests' own; minutes, for a machine that is busy
 
 @dataclass(frozen=True)
 class Substitute:
-    """What the test types in the place of a command, and why."""
+    """What the test types in the place of a command, and why.
+
+    ``elsewhere``: another test runs the command and looks at what the page shows for it.
+    """
 
     command: str
     instead: str
     why: str
+    elsewhere: bool = False
 
 
 # Every other command in the pages is run exactly as it stands.
@@ -45,6 +49,12 @@ SUBSTITUTES = (
         "test_make_demo_submits_the_digits holds the two together",
     ),
     Substitute("make lab", "true", "it needs root; tests/lab/test_documentation.py types it"),
+    Substitute(
+        "ansible-playbook -i inventory/lab playbooks/site.yml",
+        "true",
+        "it needs a lab; tests/lab/test_site.py runs it",
+        elsewhere=True,
+    ),
     Substitute(
         "source .venv/bin/activate",
         "true",
@@ -80,10 +90,11 @@ def commands(block: Block) -> Iterator[Typed]:
 
 
 def script(
-    page: Iterable[Block], substitutes: Iterable[Substitute] = SUBSTITUTES
+    page: Iterable[Block], substitutes: Sequence[Substitute] = SUBSTITUTES
 ) -> tuple[str, list[Typed]]:
     """Return a shell script that saves the page's files and types its commands."""
     instead = {substitute.command: substitute.instead for substitute in substitutes}
+    elsewhere = {substitute.command for substitute in substitutes if substitute.elsewhere}
     lines = ["exec 2>&1"]
     typed: list[Typed] = []
     for block in page:
@@ -92,7 +103,7 @@ def script(
         if block.language != "console":
             continue
         for one in commands(block):
-            typed.append(one)
+            typed.append(replace(one, shown=[]) if one.command in elsewhere else one)
             lines += [
                 '(exit "${status:-0}")',  # the $? that the command may ask for
                 instead.get(one.command, one.command),
@@ -107,7 +118,7 @@ def play(
     checkout: Path,
     home: Path,
     *,
-    substitutes: Iterable[Substitute] = SUBSTITUTES,
+    substitutes: Sequence[Substitute] = SUBSTITUTES,
     variables: Mapping[str, str] | None = None,
 ) -> list[Answer]:
     """Type a page's commands in ``checkout``, with ``home`` as the reader's own directory.

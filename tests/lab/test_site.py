@@ -5,6 +5,9 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from tests.conftest import REPOSITORY
+from tests.docs.markdown import blocks
+from tests.docs.session import Answer, check, commands
 from tests.lab.cluster import Cluster
 from tests.lab.room import NODES, Room
 
@@ -19,6 +22,16 @@ SUM_OF_FOUR = "sum 10.0 10.0 over head node1 node2 node3"
 
 def test_site_makes_a_cluster_and_verify_says_that_all_is_well(built: Built) -> None:
     assert built.first.is_green, built.first.output
+
+
+def test_the_readme_shows_what_site_prints(built: Built) -> None:
+    for block in blocks((REPOSITORY / "README.md").read_text(encoding="utf-8")):
+        for typed in commands(block) if block.language == "console" else ():
+            if "playbooks/site.yml" in typed.command:
+                assert typed.command == "ansible-playbook -i inventory/lab playbooks/site.yml"
+                check([Answer(typed, built.first.output, built.first.status)])
+                return
+    raise AssertionError("the README does not say how to make a cluster")
 
 
 def test_a_second_run_changes_nothing(built: Built) -> None:
