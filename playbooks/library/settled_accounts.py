@@ -149,7 +149,7 @@ def twins(accounts: list[dict[str, Any]]) -> list[str]:
     for field, states in (("name", ("present", "absent")), ("uid", ("present",))):
         values = [account[field] for account in accounts if account["state"] in states]
         double = {value for value in values if values.count(value) > 1}
-        problems += [f"the {field} {value} is wanted twice" for value in sorted(double)]
+        problems += [f"the {field} {value} is said twice" for value in sorted(double)]
     return problems
 
 
