@@ -93,7 +93,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible has no types
 
 def pack(paths: list[Path], archive: str) -> None:
     """Write files into an archive, as root's, readable by all."""
-    with tarfile.open(archive, "w") as tar:
+    with tarfile.open(archive, "w", dereference=True) as tar:
         for path in paths:
             member = tar.gettarinfo(path, path.name)
             member.uid = member.gid = 0
