@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import base64
 import os
+import time
 from pathlib import Path
+from typing import Any
 
 import munge_key
 import pytest
 import slurm_accounts
+
+from tests.playbooks.conftest import Answer, Commands, Cut, Failed, Play
 
 FOUND = "beowulf||\nbeowulf|root|\nbeowulf|root|root\nbeowulf|people|\nbeowulf|people|ada\n"
 
@@ -36,6 +40,81 @@ FOUND = "beowulf||\nbeowulf|root|\nbeowulf|root|root\nbeowulf|people|\nbeowulf|p
 )
 def test_only_what_lacks_is_added(found: str, users: list[str], added: list[list[str]]) -> None:
     assert slurm_accounts.needed(found, "beowulf", "people", users) == added
+
+
+WORDS: dict[str, Any] = {"cluster": "beowulf", "account": "people", "users": ["ada", "ben"]}
+
+
+class Accounting:
+    """Slurm's accounting, as sacctmgr shows and changes it."""
+
+    def __init__(self) -> None:
+        self.rows = ["beowulf||", "beowulf|root|", "beowulf|root|root"]
+        self.silent_for = 0
+
+    def does(self, command: list[str]) -> Answer:
+        if self.silent_for > 0:
+            self.silent_for -= 1
+            return 1, "", "sacctmgr: error: Sending PersistInit msg: Connection refused\n"
+        match command[2:]:
+            case ["--parsable2", "show", "associations", _]:
+                return 0, "\n".join(self.rows) + "\n", ""
+            case ["add", "account", account, cluster, _]:
+                self.rows.append(f"{cluster.partition('=')[2]}|{account}|")
+            case ["add", "user", names, account, cluster]:
+                parts = (cluster.partition("=")[2], account.partition("=")[2])
+                assert f"{parts[0]}|{parts[1]}|" in self.rows
+                self.rows += ["|".join([*parts, name]) for name in names.split(",")]
+        return 0, "", ""
+
+
+@pytest.fixture
+def accounting(play: Play, monkeypatch: pytest.MonkeyPatch) -> Accounting:
+    found = Accounting()
+    play.commands = Commands(found.does)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    return found
+
+
+def test_people_are_added_once(play: Play, accounting: Accounting) -> None:
+    assert play(slurm_accounts, **WORDS)["changed"]
+    assert {"beowulf|people|ada", "beowulf|people|ben"} <= set(accounting.rows)
+    assert play(slurm_accounts, **WORDS) == {"changed": False, "added": []}
+
+
+def test_check_mode_only_reads(play: Play, accounting: Accounting) -> None:
+    before = list(accounting.rows)
+    assert len(play(slurm_accounts, check_mode=True, **WORDS)["added"]) == 2
+    assert accounting.rows == before
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_adding_that_was_cut_is_made_whole_by_the_next(
+    number: int, play: Play, accounting: Accounting
+) -> None:
+    play.commands.cut_at = number
+    with pytest.raises(Cut):
+        play(slurm_accounts, **WORDS)
+    play.commands.cut_at = None
+    assert play(slurm_accounts, **WORDS)["changed"]
+    assert not play(slurm_accounts, **WORDS)["changed"]
+
+
+def test_a_slurmdbd_that_was_just_started_is_waited_for(play: Play, accounting: Accounting) -> None:
+    accounting.silent_for = 3
+    assert play(slurm_accounts, **WORDS)["changed"]
+    accounting.silent_for = 3
+    with pytest.raises(Failed, match=r"slurmdbd does not answer: .*Connection refused\. Look"):
+        play(slurm_accounts, **WORDS, timeout_s=-1)
+
+
+def test_what_sacctmgr_refuses_is_said(play: Play, accounting: Accounting) -> None:
+    def does(command: list[str]) -> Answer:
+        return (1, " Nothing added\n", "") if "user" in command else accounting.does(command)
+
+    play.commands.does = does
+    with pytest.raises(Failed, match=r"sacctmgr add user ada,ben .*: Nothing added"):
+        play(slurm_accounts, **WORDS)
 
 
 def test_a_key_comes_back_from_its_base64() -> None:
