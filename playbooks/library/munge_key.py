@@ -116,8 +116,8 @@ def decoded(text: str) -> bytes:
 
 
 def usable(key: bytes | None) -> bytes | None:
-    """Return the key if munged would take it; a power cut may have left an empty file."""
-    return key if key is not None and len(key) >= LEAST_BYTES else None
+    """Return the key if it is one; a power cut may have left an empty file, or a wiped one."""
+    return key if key is not None and len(key) >= LEAST_BYTES and any(key) else None
 
 
 def read(path: str) -> bytes | None:

@@ -63,8 +63,10 @@ def test_another_machines_key_takes_the_place_of_the_packages(play: Play, path: 
     assert os.listdir(path.parent) == ["munge.key"]  # noqa: PTH208
 
 
-@pytest.mark.parametrize("left", [b"", b"half"])
-def test_what_a_power_cut_left_is_no_key(left: bytes, play: Play, path: Path) -> None:
+@pytest.mark.parametrize("left", [b"", b"half", bytes(128)])
+def test_what_a_power_cut_left_is_no_key_also_one_that_was_being_wiped(
+    left: bytes, play: Play, path: Path
+) -> None:
     put(path, left)
     assert have(play, path)["changed"]
     assert len(path.read_bytes()) == munge_key.MADE_BYTES
