@@ -8,9 +8,9 @@ import os
 import re
 import shutil
 import stat
-import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.whole_file import write_whole
 
 DOCUMENTATION = r"""
 module: put_away
@@ -181,17 +181,12 @@ def without_block(module: AnsibleModule, path: str, begin: str, end: str) -> boo
             before = file.read()
     except FileNotFoundError:
         return False
-    pattern = rf"^{re.escape(begin)}\n(?:.*\n)*?{re.escape(end)}(?:\n|\Z)"
+    # Between a mark that lost its end and the next one are lines of somebody else.
+    begin, end = re.escape(begin), re.escape(end)
+    pattern = rf"^{begin}\n(?:(?!{begin}$).*\n)*?{end}(?:\n|\Z)"
     after = re.sub(pattern, "", before, flags=re.MULTILINE)
     if after != before and not module.check_mode:
-        directory = os.path.dirname(path)
-        handle, temporary = tempfile.mkstemp(dir=directory, prefix=f".{os.path.basename(path)}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(after)
-            file.flush()
-            os.fsync(file.fileno())
-        shutil.copystat(path, temporary)
-        os.replace(temporary, path)
+        write_whole(path, after)
     return after != before
 
 

@@ -24,6 +24,7 @@ def module(*, check_mode: bool = False, told: str = "") -> Any:
         (f"a\n{BEGIN}\nb\nc\n{END}\nd\n", "a\nd\n"),
         (f"a\n{BEGIN}\n{END}", "a\n"),
         (f"a\n{BEGIN}\nb\n", f"a\n{BEGIN}\nb\n"),  # no end: whose is the rest?
+        (f"{BEGIN}\na\n{BEGIN}\nb\n{END}\nc\n", f"{BEGIN}\na\nc\n"),
         ("a\n", "a\n"),
     ],
 )
