@@ -49,8 +49,8 @@ EXAMPLES = r"""
 RETURN = r"""
 measured:
   description:
-    - What stays as it is between two runs. hostname, address, interface, mac, subnet, speed_mbit (null
-      if the card does not tell), cpus (logical ones), cores, sockets, cores_per_socket,
+    - What stays as it is between two runs. hostname, address, interface, mac, subnet, speed_mbit
+      (null if the card does not tell), cpus (logical ones), cores, sockets, cores_per_socket,
       threads_per_core, cpu_model, cpu_level (such as x86-64-v2), architecture, memory_mb, disk_mb
       (of the root file system), distribution, release, codename, kernel, python, model,
       machine_id, host_keys (by type), accounts (user numbers by name).

@@ -78,7 +78,7 @@ class Slurm:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slurm_duty, "LOOK_S", 0.01)
-    monkeypatch.setattr(slurm_duty.shutil, "which", lambda name: name)
+    monkeypatch.setattr("shutil.which", lambda name: name)
 
 
 def test_jobs_are_waited_for() -> None:
