@@ -49,6 +49,11 @@ options:
       path: {description: The file., type: path, required: true}
       begin: {description: The first mark., type: str, required: true}
       end: {description: The last mark., type: str, required: true}
+  reloads:
+    description: Units that read their files again if anything was removed, where they run.
+    type: list
+    elements: str
+    default: []
   stamps:
     description: Where C(settled_service) keeps with which files a unit was started.
     type: path
@@ -93,6 +98,7 @@ def main() -> None:
                 "default": [],
                 "options": {"path": {"type": "path", "required": True}, **block},
             },
+            "reloads": {"type": "list", "elements": "str", "default": []},
             "stamps": {"type": "path", "default": "/var/lib/beowulf/services"},
         },
         supports_check_mode=True,
@@ -121,6 +127,8 @@ def main() -> None:
         systemctl(module, ["unmask", *masked])
     if any(action.startswith(f"remove {UNITS}") for action in actions):
         systemctl(module, ["daemon-reload"])
+    if actions and wanted["reloads"]:
+        systemctl(module, ["try-reload-or-restart", *wanted["reloads"]])
     module.exit_json(changed=bool(actions), actions=actions)
 
 
