@@ -64,10 +64,20 @@ class Play:
         }
 
     @property
-    def changed(self) -> dict[str, int]:
-        """How much was changed, by machine, where anything was."""
-        found = {name: counts["changed"] for name, counts in self.recap.items()}
-        return {name: count for name, count in found.items() if count}
+    def changes(self) -> list[str]:
+        """What was changed, as "machine: task"."""
+        found, task = [], ""
+        for line in self.output.splitlines():
+            if heading := re.match(r"TASK \[(.*)\] \*", line):
+                task = heading[1]
+            if machine := re.match(r"changed: \[(\w+)", line):
+                found.append(f"{machine[1]}: {task}")
+        return found
+
+    @property
+    def changed(self) -> set[str]:
+        """The machines on which anything was changed."""
+        return {name for name, counts in self.recap.items() if counts["changed"]}
 
     @cached_property
     def rows(self) -> dict[str, str]:
