@@ -11,15 +11,12 @@ import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import testinfra
 
 from tests.conftest import BEOWULF, REPOSITORY
 from tests.lab.room import NODES, Room
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PLAY_TIMEOUT_S = 1500
 JOB_TIMEOUT_S = 300
@@ -136,14 +133,14 @@ class Cluster:
         assert play.status == 0, f"{playbook} {' '.join(words)}:\n{play.output}"
         return play
 
-    def play_until_task(self, playbook: str, number: int, log: Path) -> bool:
+    def play_until_task(self, number: int, log: Path, playbook: str, *words: str) -> bool:
         """Run a playbook and kill it, with all its processes, when its task of this number begins.
 
         Returns whether it came that far.
         """
         with log.open("w+") as written:
             process = subprocess.Popen(
-                self.command(playbook),
+                self.command(playbook, *words),
                 cwd=REPOSITORY,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -235,9 +232,7 @@ class Cluster:
             assert time.monotonic() < deadline, f"not idle: {told.stdout}{told.stderr}"
             time.sleep(1)
 
-    def config_hashes(self) -> Iterator[str]:
-        """Yield the hash of slurm.conf on each node that is on."""
-        for node in self.room.status()["nodes"]:
-            if self.room.state(node) == "on":
-                path = "/etc/slurm/slurm.conf" if node == "head" else "/run/slurm/conf/slurm.conf"
-                yield self.room.on(node, f"sudo sha256sum {path}").split()[0]
+    def config_hash(self, node: str) -> str:
+        """Return the hash of the slurm.conf that a node goes by."""
+        path = "/etc/slurm/slurm.conf" if node == "head" else "/run/slurm/conf/slurm.conf"
+        return self.room.on(node, f"sudo sha256sum {path}").split()[0]
