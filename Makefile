@@ -28,7 +28,7 @@ APT_INSTALL = if [ -d /run/systemd/system ] && ! command -v squid >/dev/null; th
 	--no-install-recommends -o Dpkg::Use-Pty=0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test test-libvirt check bench docs install clean lab-setup
+.PHONY: help demo lab ansible test test-libvirt check bench docs install clean lab-setup
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,8 @@ demo: $(VENV)/demo-ready ## Set everything up and train the digits here, on 2 ra
 lab: $(VENV)/lab-ready ## Set everything up and start a lab: a head and three nodes (as root)
 	@$(MAKE) --no-print-directory lab-setup
 	@$(BIN)/beowulf lab up --image prepared
+
+ansible: $(VENV)/lab-ready ## Set up Ansible, for the playbooks that make a cluster
 
 test: check $(if $(filter no,$(LAB)),,test-packages) ## Set everything up and run every test this machine can run
 	@$(BIN)/python -m pytest $(if $(filter no,$(LAB)),-m 'not lab')

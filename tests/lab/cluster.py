@@ -16,6 +16,7 @@ from typing import Any
 import testinfra
 
 from tests.conftest import BEOWULF, REPOSITORY
+from tests.docs.markdown import blocks
 from tests.lab.room import NODES, Room
 
 PLAY_TIMEOUT_S = 1500
@@ -23,25 +24,16 @@ JOB_TIMEOUT_S = 300
 RECAP = re.compile(r"^(\S+)\s+: (ok=.*)$", re.MULTILINE)
 ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL"}
 
-# An all-reduce over all ranks, as a user's first job would do it.
-SUM = """\
-#!/bin/bash
-#SBATCH --job-name=sum --nodes={nodes} --ntasks-per-node=1 --time=5 --output={output}
-mpirun --bind-to none /opt/beowulf/venv/bin/python -m mpi4py sum.py
-"""
-SUM_PY = """\
-import socket
-from mpi4py import MPI
-import numpy as np
+OPERATIONS = REPOSITORY / "docs" / "operations.md"
 
-world = MPI.COMM_WORLD
-mine = np.full(1000, world.rank + 1.0)
-total = np.empty_like(mine)
-world.Allreduce(mine, total)
-names = world.gather(socket.gethostname())
-if world.rank == 0:
-    print("sum", total[0], total[-1], "over", *sorted(names), flush=True)
-"""
+
+def first_job() -> tuple[str, str]:
+    """Return the program and the batch script of docs/operations.md, "A first job"."""
+    texts = [block.text for block in blocks(OPERATIONS.read_text(encoding="utf-8"))]
+    program = next(text for text in texts if text.startswith("import socket"))
+    script = next(text for text in texts if text.startswith("#!/bin/bash"))
+    assert "--nodes=4 " in script
+    return program, script
 
 
 @dataclass(frozen=True)
@@ -209,8 +201,9 @@ class Cluster:
 
     def sum_over(self, nodes: int, user: str = "ada") -> str:
         """Sum over nodes as a user through the queue. Returns what the job printed."""
-        self.write(user, "sum.py", SUM_PY)
-        number = self.submit(user, SUM.format(nodes=nodes, output="sum.out"))
+        program, script = first_job()
+        self.write(user, "sum.py", program)
+        number = self.submit(user, script.replace("--nodes=4 ", f"--nodes={nodes} "))
         state = self.wait_for_job(number)
         printed = self.as_user(user, "head", "cat sum.out")
         assert state == "COMPLETED", f"{state}: {printed}"

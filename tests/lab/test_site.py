@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tests.conftest import REPOSITORY
 from tests.docs.markdown import blocks
 from tests.docs.session import Answer, check, commands
-from tests.lab.cluster import Cluster
+from tests.lab.cluster import OPERATIONS, Cluster
 from tests.lab.room import NODES, Room
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ def test_one_node_alone_can_be_mended(cluster: Cluster) -> None:
 
 
 def test_a_users_job_sums_over_all_nodes(untouched_cluster: Cluster) -> None:
-    assert untouched_cluster.sum_over(4) == SUM_OF_FOUR
+    told = untouched_cluster.sum_over(4)
+    assert told == SUM_OF_FOUR
+    assert told in OPERATIONS.read_text(encoding="utf-8")
 
 
 def test_a_users_file_is_there_on_every_node(untouched_cluster: Cluster) -> None:
