@@ -12,12 +12,6 @@ in_tree useradd --create-home --shell /bin/bash --groups sudo --password '*' adm
 
 in_tree update-locale LANG=C.UTF-8
 
-# User-Mode Linux has no nftables.
-for name in iptables ip6tables; do
-	[ ! -e "$tree/usr/sbin/$name-legacy" ] ||
-		in_tree update-alternatives --set "$name" "/usr/sbin/$name-legacy"
-done
-
 in_tree systemctl enable --quiet systemd-networkd.service ssh.service
 # uml_mconsole's "cad" presses Ctrl-Alt-Del: a clean shutdown, as a power button makes it.
 ln -sf /usr/lib/systemd/system/poweroff.target "$tree/etc/systemd/system/ctrl-alt-del.target"
