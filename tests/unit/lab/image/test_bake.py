@@ -146,10 +146,12 @@ def test_what_a_build_starts_ends_with_it_even_if_it_is_killed(tmp_path: Path) -
     process = subprocess.Popen(
         ["python3", "-c", builder, *ALONE, "sh", "-c", script], stdin=subprocess.DEVNULL
     )
-    wait_for((tmp_path / "begun").exists)
-    assert sleepers()
-    process.kill()
-    process.wait()
+    try:
+        wait_for((tmp_path / "begun").exists)
+        wait_for(sleepers)  # forked, but perhaps not yet what it is to become
+    finally:
+        process.kill()
+        process.wait()
     wait_for(lambda: not sleepers())
     assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
 
