@@ -29,6 +29,12 @@ options:
         is the cluster's; else the network of the default route is.
     type: str
     default: ""
+  known_memory_mb:
+    description:
+      - How much memory it had before. The kernel's own part differs a little from boot to boot, so
+        what is within 2 per cent of this counts as this.
+    type: int
+    default: 0
   asked_s:
     description: The clock of the computer that asks, in seconds since 1970, to compare with.
     type: float
@@ -78,6 +84,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "address": {"type": "str", "default": ""},
+            "known_memory_mb": {"type": "int", "default": 0},
             "asked_s": {"type": "float", "required": True},
         },
         supports_check_mode=True,
@@ -99,7 +106,9 @@ def main() -> None:
         "cpu_model": field(processors, "model name"),
         "cpu_level": level_of(set(field(processors, "flags").split())),
         "architecture": platform.machine(),
-        "memory_mb": memory_mb(text_of("/proc/meminfo")),
+        "memory_mb": settled_mb(
+            memory_mb(text_of("/proc/meminfo")), module.params["known_memory_mb"]
+        ),
         "disk_mb": usage.total >> 20,
         "distribution": release.get("ID", ""),
         "release": release.get("VERSION_ID", ""),
@@ -145,6 +154,11 @@ def memory_mb(meminfo: str) -> int:
     """Return how much memory the kernel has to give, in MiB, from /proc/meminfo."""
     found = re.search(r"^MemTotal:\s+(\d+) kB", meminfo, re.MULTILINE)
     return int(found.group(1)) >> 10 if found else 0
+
+
+def settled_mb(found_mb: int, known_mb: int) -> int:
+    """Return what was known before if what is found is about the same."""
+    return known_mb if abs(found_mb - known_mb) * 50 <= known_mb else found_mb
 
 
 def speed_mbit(text: str) -> int | None:

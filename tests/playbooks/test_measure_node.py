@@ -131,6 +131,16 @@ def test_other_files_are_read() -> None:
     assert measure_node.field("", "flags") == ""
 
 
+@pytest.mark.parametrize(
+    ("found_mb", "known_mb", "settled_mb"),
+    [(978, 0, 978), (978, 980, 980), (977, 978, 978), (2000, 978, 2000), (950, 1000, 950)],
+)
+def test_memory_is_the_same_when_the_kernel_took_a_little_more(
+    found_mb: int, known_mb: int, settled_mb: int
+) -> None:
+    assert measure_node.settled_mb(found_mb, known_mb) == settled_mb
+
+
 def test_host_keys_are_told_by_type(tmp_path: Path) -> None:
     (tmp_path / "a.pub").write_text("ssh-ed25519 AAAA root@head\n")
     (tmp_path / "b.pub").write_text("")
