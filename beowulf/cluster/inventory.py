@@ -23,6 +23,8 @@ ENVIRONMENT = {
     "ANSIBLE_VERBOSITY": "0",
     "ANSIBLE_DEBUG": "false",
     "ANSIBLE_INVENTORY_UNPARSED_FAILED": "true",
+    # A file that can't be read is refused by us, with its place; Ansible would not say where.
+    "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "false",
 }
 # How Ansible warns that it goes on without a file, and why.
 UNREAD = re.compile(r"Unable to parse (\S+) as an inventory source")
