@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.lab)
-            item.add_marker(pytest.mark.timeout(1200))  # the first may have to build the image
+            item.add_marker(pytest.mark.timeout(2400))  # the first builds the image, or a cluster
             if sentence and not os.environ.get("CI"):
                 item.add_marker(pytest.mark.skip(reason=sentence))
 
