@@ -6,7 +6,7 @@ import re
 import time
 
 from tests.lab.cluster import Cluster
-from tests.lab.room import wait_for
+from tests.lab.room import NODES, wait_for
 
 MINUTE_S = 60
 
@@ -40,9 +40,9 @@ def test_a_wrong_key_a_wrong_clock_and_a_full_disk_are_named_by_node(cluster: Cl
     # The queue keeps the sick nodes out by itself, and goes on with the others.
     def out_of_work() -> bool:
         states = cluster.node_states()
-        return all(states[node].startswith(("drain", "down")) for node in ("node2", "node3"))
+        return all(states[node].startswith(("drain", "down")) for node in NODES if node != "head")
 
-    wait_for(out_of_work, "node2 and node3 are out of work")
+    wait_for(out_of_work, "the three nodes are out of work")
     assert cluster.sum_over(1) == "sum 1.0 1.0 over head"
     reason = room.on("head", "sinfo --Node --noheader --nodes node3 --format %E")
     assert reason.startswith("beowulf: ")
