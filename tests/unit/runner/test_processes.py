@@ -31,6 +31,7 @@ def start(code: str, directory: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-c", code],
         env={"BEOWULF_JOB_DIR": str(directory)},
+        stdin=subprocess.PIPE,  # its end would end who waits for a line
         stdout=subprocess.PIPE,
     )
 
