@@ -72,6 +72,18 @@ def test_site_names_roles_and_nothing_else() -> None:
             assert set(play) == {"name", "import_playbook"}
 
 
+def test_a_node_that_is_added_gets_every_role_that_site_gives_to_nodes() -> None:
+    text = (PLAYBOOKS / "add_node.yml").read_text() + (PLAYBOOKS / "members.yml").read_text()
+    of_nodes = [
+        name
+        for name, group in groups("example").items()
+        if group and {"cluster", "nodes"} & set(group.get("children", {}))
+    ]
+    in_site = {play["hosts"] for play in plays() if "hosts" in play}
+    missing = [role for role in of_nodes if role in in_site and role not in text]
+    assert missing == []
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_a_roles_options_are_its_defaults(role: str) -> None:
     assert {name: option.get("default") for name, option in options(role).items()} == defaults(role)
