@@ -49,8 +49,8 @@ def silent(_who: str, _what: str) -> None:
     """Report nothing: the words would be in the figures."""
 
 
-def write_inventory(directory: Path, size: int) -> list[str]:
-    """Write the lab's inventory with its first ``size`` machines; return their names."""
+def write_inventory(directory: Path, size: int) -> None:
+    """Write the lab's inventory with its first ``size`` machines."""
     source = REPOSITORY / "inventory" / "lab"
     for path in source.rglob("*.yml"):
         copy = directory / path.relative_to(source)
@@ -60,7 +60,6 @@ def write_inventory(directory: Path, size: int) -> list[str]:
     nodes = document["all"]["children"]["nodes"]
     nodes["hosts"] = dict(list(nodes["hosts"].items())[: size - 1])
     (directory / "hosts.yml").write_text(yaml.safe_dump(document))
-    return ["head", *nodes["hosts"]]
 
 
 @contextmanager
@@ -73,10 +72,7 @@ def cluster(size: int, image: str) -> Iterator[tuple[Path, dict[str, str]]]:
         write_inventory(inventory, size)
         try:
             up(lab, inventory, image, (), silent)
-            yield (
-                inventory,
-                {**os.environ, "BEOWULF_LAB": name},
-            )
+            yield inventory, {**os.environ, "BEOWULF_LAB": name}
         finally:
             destroy(lab, (), silent)
 
