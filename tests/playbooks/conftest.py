@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NoReturn
@@ -12,6 +13,10 @@ import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from tests.conftest import REPOSITORY
+
+# Ansible puts an object of its own in the place of sys.intern, and PyTorch, which other tests
+# load into the same process, takes nothing there but a function.
+sys.intern = getattr(sys.intern, "unpatched_implementation", sys.intern)
 
 # Before a test imports one of our modules.
 ansible.module_utils.__path__.append(str(REPOSITORY / "playbooks" / "module_utils"))
