@@ -89,11 +89,20 @@ class Cluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**self.room.environment, "ANSIBLE_NOCOLOR": "1"}
+        return {
+            **self.room.environment,
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.connections),
+        }
+
+    @property
+    def connections(self) -> Path:
+        """Where Ansible keeps its connections to this lab alone."""
+        return Path("~/.ansible/cp", self.room.name).expanduser()
 
     def forget_connections(self) -> None:
         """Let the next playbook connect anew, since the nodes were powered off meanwhile."""
-        for path in Path("~/.ansible/cp", self.room.name).expanduser().glob("*"):
+        for path in self.connections.glob("*"):
             path.unlink(missing_ok=True)
 
     def command(self, playbook: str, *words: str) -> list[str]:
