@@ -7,6 +7,12 @@
     ├── JobNotFound         4   no such job
     ├── LaunchError       125   beowulf itself failed once the job was accepted
     ├── CommandFailed       1   a program that beowulf called failed, or is not installed
+    ├── Unreachable         3   the cluster's head does not answer, or its name is unknown
+    │   └── ConnectionLost  3   it answered, and is gone; nothing is known of what it does
+    ├── AccessDenied        5   the head refused, or is not the machine that it was
+    │   ├── AuthenticationFailed    it takes none of the user's keys
+    │   └── HostKeyMismatch         its host key is another one, or not known yet
+    ├── ClusterNotFound     4   no cluster has this name in the configuration
     ├── LabError            1   the lab, or this computer, cannot do what was asked
     │   ├── LabNotFound     4   no such lab, or no such node or snapshot in it
     │   └── NodeUnreachable 3   a node of the lab is off, or does not answer
@@ -50,6 +56,36 @@ class LaunchError(BeowulfError):
 
 class CommandFailed(BeowulfError):
     """A program that beowulf called failed, took too long, or is not installed."""
+
+
+class Unreachable(BeowulfError):
+    """The computer does not answer, or there is no such name."""
+
+    exit_status = 3
+
+
+class ConnectionLost(Unreachable):
+    """The computer answered and is gone: whether the command there was done is not known."""
+
+
+class AccessDenied(BeowulfError):
+    """The computer lets this user not in, or cannot be believed."""
+
+    exit_status = 5
+
+
+class AuthenticationFailed(AccessDenied):
+    """The computer takes none of the keys that this user has."""
+
+
+class HostKeyMismatch(AccessDenied):
+    """The computer's host key is not the one that was pinned, or none is pinned yet."""
+
+
+class ClusterNotFound(BeowulfError):
+    """No cluster has this name in the client's configuration."""
+
+    exit_status = 4
 
 
 class LabError(BeowulfError):

@@ -17,12 +17,12 @@ import click
 from beowulf.cli.main import INTERRUPTED, cli
 from beowulf.cli.output import SCHEMA
 from beowulf.errors import BeowulfError, InvalidInput, JobNotFound, LaunchError, NodeUnreachable
+from beowulf.job.record import FINAL_STATES, JobRecord, Progress, State
 from beowulf.lab.machine import Machine
 from beowulf.lab.network import Cable
 from beowulf.lab.status import NodeStatus
 from beowulf.rank.script import COMMAND_NOT_FOUND
 from beowulf.runner.outcome import CANCELLED_EXIT_CODE, TIMEOUT_EXIT_CODE
-from beowulf.runner.record import FINAL_STATES, JobRecord, Progress, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

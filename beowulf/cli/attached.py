@@ -22,8 +22,8 @@ from beowulf.cli.output import (
     say_what_next,
 )
 from beowulf.cli.wait import exit_status_of
+from beowulf.job.record import JobRecord, Progress, read_progress, read_record
 from beowulf.runner.follow import LogReader, follow
-from beowulf.runner.record import JobRecord, Progress, read_progress, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable

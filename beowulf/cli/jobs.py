@@ -22,7 +22,7 @@ from beowulf.runner.local import LocalBackend
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from beowulf.runner.record import JobRecord
+    from beowulf.job.record import JobRecord
 
 GAP = "  "
 WORDS = ("NAME", "STATE", "SUBMITTED", "REASON")

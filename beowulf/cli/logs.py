@@ -8,9 +8,9 @@ import click
 
 from beowulf.cli.output import json_option, print_json
 from beowulf.cli.parameters import job_argument
+from beowulf.job.record import read_record
 from beowulf.runner.follow import LogReader, follow
 from beowulf.runner.local import LocalBackend
-from beowulf.runner.record import read_record
 
 
 @click.command("logs")

@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from beowulf.runner.record import JobRecord
+    from beowulf.job.record import JobRecord
 
 SCHEMA = 1
 NOTHING_TO_RESUME = "there is no checkpoint to go on from: submit it again"

@@ -19,8 +19,8 @@ from beowulf.cli.output import (
 )
 from beowulf.cli.parameters import job_argument
 from beowulf.durable import read_tail
+from beowulf.job.record import JobRecord, read_record
 from beowulf.runner.local import LocalBackend
-from beowulf.runner.record import JobRecord, read_record
 
 if TYPE_CHECKING:
     from beowulf.job.directory import JobDirectory

@@ -11,10 +11,10 @@ import click
 from beowulf.cli.output import json_option, print_json, say_what_next
 from beowulf.cli.parameters import JobId
 from beowulf.errors import InvalidInput
+from beowulf.job.record import read_record
 from beowulf.runner import fields
 from beowulf.runner.follow import LogReader
 from beowulf.runner.local import LocalBackend
-from beowulf.runner.record import read_record
 from beowulf.runner.spec import JobSpec, read_spec, spec_from
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import click
 from beowulf.cli.output import json_option, print_json
 from beowulf.cli.parameters import job_argument
 from beowulf.errors import LaunchError
+from beowulf.job.record import JobRecord, read_record
 from beowulf.runner.local import LocalBackend
-from beowulf.runner.record import JobRecord, read_record
 
 if TYPE_CHECKING:
     from beowulf.job.directory import JobDirectory

@@ -21,11 +21,11 @@ from beowulf.durable import write_file
 from beowulf.errors import BeowulfError, InvalidInput, JobNotFound, LaunchError
 from beowulf.job.directory import JobDirectory
 from beowulf.job.events import record_event
+from beowulf.job.lock import is_locked, take_lock
+from beowulf.job.record import JobRecord, read_record
 from beowulf.runner import fields, machine
 from beowulf.runner.batch_script import render_local
 from beowulf.runner.command import argument_vector, refuse_missing_script
-from beowulf.runner.lock import is_locked, take_lock
-from beowulf.runner.record import JobRecord, read_record
 from beowulf.runner.snapshot import take_snapshot
 from beowulf.runner.spec import JobSpec, format_spec, read_spec
 

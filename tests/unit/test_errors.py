@@ -15,6 +15,8 @@ from beowulf.errors import BeowulfError, InvalidInput, one_line
     [
         ("BeowulfError", 1), ("InvalidInput", 2), ("JobNotFound", 4), ("LaunchError", 125),
         ("TrainingError", 1), ("WorldSizeError", 1), ("CheckpointError", 1),
+        ("Unreachable", 3), ("ConnectionLost", 3), ("AuthenticationFailed", 5),
+        ("HostKeyMismatch", 5), ("ClusterNotFound", 4), ("CommandFailed", 1),
     ],
 )  # fmt: skip
 def test_exit_statuses(name: str, status: int) -> None:

@@ -12,7 +12,7 @@ import pytest
 from beowulf.durable import append_json_line
 from beowulf.job.directory import JobDirectory
 from beowulf.job.events import record_event
-from beowulf.runner.lock import take_lock
+from beowulf.job.lock import take_lock
 from tests.conftest import Beowulf
 from tests.unit.cli.conftest import assert_refused
 

@@ -18,10 +18,10 @@ from beowulf.durable import write_file
 from beowulf.errors import InvalidInput, JobNotFound, LaunchError
 from beowulf.job.directory import JobDirectory
 from beowulf.job.events import record_event
+from beowulf.job.lock import is_locked, take_lock
+from beowulf.job.record import read_record
 from beowulf.runner import local
 from beowulf.runner.local import LocalBackend, find_mpiexec, jobs_root
-from beowulf.runner.lock import is_locked, take_lock
-from beowulf.runner.record import read_record
 from beowulf.runner.spec import Files, JobSpec, Resources, format_spec
 
 if TYPE_CHECKING:
@@ -322,7 +322,7 @@ HOLD_A_MOMENT = """
 import sys, time
 from pathlib import Path
 from beowulf.job.directory import JobDirectory
-from beowulf.runner.lock import take_lock
+from beowulf.job.lock import take_lock
 assert take_lock(JobDirectory(Path(sys.argv[1]))) is not None
 print("locked", flush=True)
 time.sleep(0.3)

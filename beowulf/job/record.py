@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from beowulf.durable import parse_json_lines, read_json, read_tail
 from beowulf.errors import one_line
 from beowulf.job.events import read_events
-from beowulf.runner.lock import is_locked
+from beowulf.job.lock import is_locked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from beowulf.durable import append_json_line
 from beowulf.job.events import record_event
-from beowulf.runner.lock import take_lock
-from beowulf.runner.record import Progress, progress_of, read_exit_code, read_record
+from beowulf.job.lock import take_lock
+from beowulf.job.record import Progress, progress_of, read_exit_code, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from beowulf.runner.lock import is_locked, take_lock
+from beowulf.job.lock import is_locked, take_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from beowulf.job.directory import JobDirectory
-from beowulf.runner.lock import take_lock
+from beowulf.job.lock import take_lock
 assert take_lock(JobDirectory(Path(sys.argv[1]))) is not None
 print("locked", flush=True)
 time.sleep(600)
