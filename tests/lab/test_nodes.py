@@ -52,6 +52,7 @@ def test_a_node_is_set_back_and_added_again(cluster: Cluster) -> None:
     assert cluster.wait_for_job(number) == "COMPLETED"
     cluster.wait_until_idle()
     assert cluster.sum_over(4) == "sum 10.0 10.0 over head node1 node2 node3"
+    assert cluster.play("site", "--limit", "node3").changes == []
 
 
 def test_the_cluster_is_rebooted_while_a_job_runs_and_the_job_is_not_lost(
