@@ -22,7 +22,8 @@ def test_a_wrong_key_a_wrong_clock_and_a_full_disk_are_named_by_node(cluster: Cl
     key = room.on("head", "sudo base64 --wrap=0 /etc/munge/munge.key")
     room.on(
         "node1",
-        "sudo dd if=/dev/urandom of=/etc/munge/munge.key bs=128 count=1 status=none"
+        "sudo cp --preserve=all /etc/munge/munge.key /root/munge.key"
+        " && sudo dd if=/dev/urandom of=/etc/munge/munge.key bs=128 count=1 status=none"
         " && sudo systemctl restart munge",
     )
     room.on("node2", "sudo systemctl stop chrony && sudo date --set '10 minutes ago'")
@@ -48,9 +49,16 @@ def test_a_wrong_key_a_wrong_clock_and_a_full_disk_are_named_by_node(cluster: Cl
     assert reason.startswith("beowulf: ")
     assert "disk" in reason
 
-    # One that is well again is taken in without a human.
+    # Those that are well again are taken in without a human.
+    room.on("node1", "sudo mv /root/munge.key /etc/munge/ && sudo systemctl restart munge")
+    room.on("node2", "sudo systemctl start chrony")
     room.on("node3", "sudo rm /filled")
-    wait_for(lambda: cluster.node_states()["node3"] == "idle", "node3 is idle")
+
+    def at_work() -> bool:
+        return set(cluster.node_states().values()) == {"idle"}
+
+    wait_for(at_work, "all are idle again", 3 * MINUTE_S)
+    assert cluster.sum_over(4) == "sum 10.0 10.0 over head node1 node2 node3"
 
 
 def test_the_head_comes_back_by_itself_in_the_middle_of_a_job(cluster: Cluster) -> None:

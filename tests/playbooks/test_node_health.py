@@ -2,182 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
-import struct
-import sys
-import time
 from typing import TYPE_CHECKING, Any
 
+import machine_checks
+import node_health as health
 import pytest
-
-from tests.conftest import REPOSITORY
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROLE = REPOSITORY / "playbooks" / "roles" / "slurm_node"
-
-
-def loaded() -> Any:
-    """Import the program, which lies where Ansible takes it from."""
-    spec = importlib.util.spec_from_file_location("node_health", ROLE / "files" / "node_health.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["node_health"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-health = loaded()
-
-MOUNTINFO = """\
-24 1 98:0 / / rw,noatime shared:1 - ext4 /dev/root rw
-51 24 0:40 / /opt/beowulf rw,relatime shared:30 - nfs4 head:/opt/beowulf rw,vers=4.2,hard
-52 24 0:41 / /home/ada rw,relatime shared:31 - autofs systemd-1 rw,fd=50
-53 52 0:42 / /home/ada rw,relatime shared:32 - nfs4 head:/home/ada rw,vers=4.2,hard
-54 24 0:43 / /home/ben rw,relatime shared:33 - autofs systemd-1 rw,fd=51
-55 24 0:44 / /mnt/two\\040words rw,relatime - ext4 /dev/sdb1 rw
-"""
 TRACKING = "0A4D000A,10.77.0.10,11,1795391431.29,{},0.0027,0.0027,0.0,26.5,1.0,0.0003,1.6,16.1,{}\n"
-
-
-def usage(size_mb: int, free_mb: int, *, inodes: int = 1000, free_inodes: int = 900) -> Any:
-    block = 1 << 20
-    return os.statvfs_result(
-        (block, block, size_mb, free_mb, free_mb, inodes, free_inodes, free_inodes, 0, 255)
-    )
 
 
 def queue(state: str, reason: str = "") -> Any:
     return health.Queue(state, reason)
-
-
-def test_mounts_are_told_apart() -> None:
-    assert health.nfs_mounts(MOUNTINFO) == {
-        "/": False,
-        "/opt/beowulf": True,
-        "/home/ada": True,
-        "/mnt/two words": False,
-    }
-
-
-@pytest.mark.parametrize(
-    ("mounts", "silent", "fault"),
-    [
-        ({"/opt/beowulf": True}, [], None),
-        ({}, [], "/opt/beowulf is not mounted by NFS"),
-        ({"/opt/beowulf": False}, [], "/opt/beowulf is not mounted by NFS"),
-        (
-            {"/opt/beowulf": True, "/home/ada": True},
-            ["/home/ada"],
-            "NFS on /home/ada does not answer",
-        ),
-    ],
-)
-def test_shared_directories_must_be_there_and_answer(
-    mounts: dict[str, bool], silent: list[str], fault: str | None
-) -> None:
-    assert health.check_mounts(mounts, ["/opt/beowulf"], silent).fault == fault
-
-
-def test_mounts_that_answer_are_not_silent(tmp_path: Path) -> None:
-    assert health.silent_paths([str(tmp_path), "/"]) == []
-
-
-def test_a_mount_that_hangs_does_not_hang_the_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    def statvfs(path: str) -> None:
-        if path == "/hung":
-            time.sleep(600)
-
-    monkeypatch.setattr(health.os, "statvfs", statvfs)
-    begun = time.monotonic()
-    assert health.silent_paths(["/hung", "/well"], timeout_s=0.5) == ["/hung"]
-    assert time.monotonic() - begun < 60
-
-
-@pytest.mark.parametrize(
-    ("path", "unit"),
-    [
-        ("/opt/beowulf", "opt-beowulf.mount"),
-        ("/home/ada-l", "home-ada\\x2dl.mount"),
-        ("/a b/", "a\\x20b.mount"),
-    ],
-)
-def test_a_mounts_unit_is_named_as_systemd_does(path: str, unit: str) -> None:
-    assert health.mount_unit(path) == unit
-
-
-@pytest.mark.parametrize("behind_s", [0.0, 600.0, -600.0, 0.25])
-def test_the_heads_reply_tells_by_how_much_the_clock_is_off(behind_s: float) -> None:
-    sent_s, way_s = 1_795_391_431.0, 0.01
-    arrived_s = sent_s + way_s + behind_s + health.NTP_EPOCH_S
-    stamp = (int(arrived_s), int(arrived_s % 1 * 2**32))
-    reply = b"\x24" + 15 * b"\0" + struct.pack("!8I", 0, 0, 0, 0, *stamp, *stamp)
-    assert len(reply) == health.NTP_REPLY_BYTES
-    told = health.ntp_offset_s(reply, sent_s, sent_s + 2 * way_s)
-    assert told == pytest.approx(behind_s, abs=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("head_s", "tracking", "fault"),
-    [
-        (0.01, TRACKING.format(0.0, "Normal"), None),
-        (600.0, TRACKING.format(0.0, "Normal"), "the clock is off by more than 1 s"),
-        (-600.0, TRACKING.format(0.0, "Normal"), "the clock is off by more than 1 s"),
-        (None, TRACKING.format(0.0, "Normal"), None),
-        (None, TRACKING.format(-2.5, "Normal"), "the clock is off by more than 1 s"),
-        (
-            None,
-            TRACKING.format(0.0, "Not synchronised"),
-            "the clock is not set: no time from the head",
-        ),
-        (0.0, None, "the time service, chrony, does not run"),
-        (
-            600.0,
-            None,
-            "the clock is off by more than 1 s; the time service, chrony, does not run",
-        ),
-        (None, "", "the clock is not set: no time from the head"),
-    ],
-)
-def test_the_clock_is_judged(head_s: float | None, tracking: str | None, fault: str | None) -> None:
-    assert health.check_clock(head_s, tracking, 1.0).fault == fault
-
-
-@pytest.mark.parametrize(
-    ("size_mb", "free_mb", "fault"),
-    [
-        (500_000, 501, None),
-        (500_000, 499, "the disk is full: less than 500 MB free in /"),
-        (400, 21, None),
-        (400, 19, "the disk is full: less than 20 MB free in /"),
-        (0, 0, None),
-    ],
-)
-def test_a_full_disk_is_a_fault(size_mb: int, free_mb: int, fault: str | None) -> None:
-    assert health.check_disk("/", usage(size_mb, free_mb), 500).fault == fault
-
-
-def test_a_disk_full_of_small_files_is_a_fault() -> None:
-    full = usage(9000, 8000, inodes=1000, free_inodes=5)
-    assert "small files" in health.check_disk("/", full, 500).fault
-    without_inodes = usage(9000, 8000, inodes=0, free_inodes=0)  # btrfs
-    assert health.check_disk("/", without_inodes, 500).fault is None
-
-
-def test_a_file_system_is_looked_at_once(tmp_path: Path) -> None:
-    (tmp_path / "var").mkdir()
-    paths = {str(tmp_path): 500, str(tmp_path / "var"): 300, "/proc": 0}
-    assert health.file_systems(paths) == {str(tmp_path): 500, "/proc": 0}
-
-
-def test_lost_memory_is_a_fault() -> None:
-    meminfo = "MemTotal:        1010004 kB\nMemFree:          900000 kB\n"
-    assert health.check_memory(meminfo, 986).fault is None
-    assert health.check_memory(meminfo, 987).fault == "there is less memory than 987 MB"
 
 
 @pytest.mark.parametrize(
@@ -187,6 +26,7 @@ def test_lost_memory_is_a_fault() -> None:
         ("drained|beowulf: a|b\ndrained|twice\n", "drained", "beowulf: a|b", True),
         ("down*|Not responding\n", "down*", "Not responding", False),
         ("unknown|none\n", "unknown", "", False),
+        ("drained*|new fan\n", "drained*", "new fan", False),
         ("inval|Low RealMemory\n", "inval", "Low RealMemory", False),
         ("", "", "", False),
     ],
@@ -230,12 +70,6 @@ def test_what_slurm_is_told(
     assert health.wanted_update(faults, queue(state, reason), settle=settle) == update
 
 
-def test_the_settings_are_those_that_the_role_writes() -> None:
-    template = (ROLE / "templates" / "node-health.json.j2").read_text()
-    for name in health.Settings.__dataclass_fields__:
-        assert f"'{name}':" in template
-
-
 def write_settings(path: Path) -> None:
     path.write_text(
         json.dumps(
@@ -254,15 +88,23 @@ def write_settings(path: Path) -> None:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, ...]]:
-    """A machine on which munged does not work, and what its commands were."""
-    commands: list[tuple[str, ...]] = []
-    answers = {
+def answers() -> dict[str, tuple[bool, str]]:
+    """What the commands of a machine say, on which munged does not work."""
+    return {
         "chronyc": (True, TRACKING.format(0.0, "Normal")),
         "munge": (False, "munge: Error: Failed to access socket"),
         "sinfo": (True, "idle|none\n"),
         "scontrol": (True, ""),
+        "systemctl": (True, ""),
     }
+
+
+@pytest.fixture
+def asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answers: dict[str, tuple[bool, str]]
+) -> list[tuple[str, ...]]:
+    """Which commands that machine was given."""
+    commands: list[tuple[str, ...]] = []
 
     def run(*command: str, text: str = "") -> tuple[bool, str]:
         commands.append(command)
@@ -271,7 +113,8 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, ..
     write_settings(tmp_path / "settings.json")
     monkeypatch.setattr(health, "SETTINGS", tmp_path / "settings.json")
     monkeypatch.setattr(health, "run", run)
-    monkeypatch.setattr(health, "silent_paths", lambda _paths: [])
+    monkeypatch.setattr(machine_checks, "run", run)
+    monkeypatch.setattr(machine_checks, "silent_paths", lambda _paths: [])
     return commands
 
 
@@ -298,3 +141,41 @@ def test_a_sick_machine_drains_itself(
         "reason=beowulf: munged does not work",
     ) in asked
     assert "munged does not work" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("told", "registers"),
+    [
+        ((True, "down*|Not responding\n"), True),
+        ((True, "drained*|beowulf: the clock is off\n"), True),
+        ((True, "draining*|new fan\n"), True),
+        ((True, "idle*|none\n"), False),  # Slurm will ask by itself
+        ((True, "down|broken\n"), False),  # somebody said so
+        ((True, "drained|new fan\n"), False),
+        ((True, "idle|none\n"), False),
+        ((False, "slurm_load_node error: Protocol authentication error\n"), False),
+    ],
+)
+def test_a_machine_that_was_given_up_registers_again_once_it_is_believed(
+    told: tuple[bool, str],
+    registers: bool,
+    asked: list[tuple[str, ...]],
+    answers: dict[str, tuple[bool, str]],
+) -> None:
+    answers["sinfo"] = told
+    assert health.main(["--rejoin"]) == 0
+    reload = ("systemctl", "try-reload-or-restart", "slurmd.service")
+    assert asked[1:] == ([reload] if registers else [])
+
+
+def test_it_is_said_if_slurmd_cannot_register(
+    asked: list[tuple[str, ...]],
+    answers: dict[str, tuple[bool, str]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answers["sinfo"] = (True, "down*|Not responding\n")
+    answers["systemctl"] = (False, "Job failed.\n")
+    assert health.main(["--rejoin"]) == 0
+    assert capsys.readouterr().err == (
+        "beowulf: Slurm calls this machine down*; slurmd can't be reloaded: Job failed.\n"
+    )
