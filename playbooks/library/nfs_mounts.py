@@ -178,12 +178,19 @@ def block_of(table: str) -> list[str]:
 
 
 def with_block(table: str, block: list[str]) -> str:
-    """Return the text of /etc/fstab with this as our block, at its end if it had none."""
+    """Return the text of /etc/fstab with this as our block, at its end if it had none.
+
+    Where nothing is mounted there is no block, as before the first time.
+    """
     lines = table.splitlines()
+    ours = [BEGIN, *block, END] if block else []
     if BEGIN in lines:
-        first, last = lines.index(BEGIN), lines.index(END)
-        return "\n".join([*lines[: first + 1], *block, *lines[last:]]) + "\n"
-    return "\n".join([*lines, BEGIN, *block, END]) + "\n"
+        lines[lines.index(BEGIN) : lines.index(END) + 1] = ours
+    elif ours:
+        lines += ours
+    else:
+        return table
+    return "".join(f"{line}\n" for line in lines)
 
 
 def mount_points(mountinfo: str) -> set[str]:

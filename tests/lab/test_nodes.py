@@ -45,6 +45,8 @@ def test_a_node_is_set_back_and_added_again(cluster: Cluster) -> None:
     told = room.on("node3", "ss --no-header -ltn; cat /etc/passwd; sudo /usr/sbin/ufw status; true")
     assert not re.search(r":(2049|6818|9100)\b|^ada:|Status: active", told, re.MULTILINE)
     assert set(cluster.node_states()) == {"head", "node1", "node2"}
+    again = cluster.play("reset", "-e", "node=node3", "-e", "reset_confirm=node3")
+    assert again.changes == []
 
     # A job that runs meanwhile is not disturbed.
     number = cluster.submit("ada", SLEEP.format(seconds=30))

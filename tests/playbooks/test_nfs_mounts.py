@@ -117,12 +117,22 @@ def test_another_server_is_mounted_in_place_of_the_first(play: Play, machine: Ma
     assert "10.77.0.1:" not in machine.fstab.read_text()
 
 
-def test_without_directories_an_empty_block_is_left(play: Play, machine: Machine) -> None:
+@pytest.mark.parametrize("own", [OWN, OWN.removesuffix("\n"), ""])
+def test_without_directories_there_is_no_block(own: str, play: Play, machine: Machine) -> None:
+    machine.fstab.write_text(own)
+    assert not settle(play, mounts=[])["changed"]
+    assert machine.fstab.read_text() == own
     settle(play, "ada")
     settle(play, mounts=[])
-    assert machine.fstab.read_text() == f"{OWN}{nfs_mounts.BEGIN}\n{nfs_mounts.END}\n"
+    assert machine.fstab.read_text() == (own if own in ("", OWN) else OWN)
     assert machine.mounted == set()
     assert not settle(play, mounts=[])["changed"]
+
+
+def test_an_empty_block_of_before_goes(play: Play, machine: Machine) -> None:
+    machine.fstab.write_text(f"{OWN}{nfs_mounts.BEGIN}\n{nfs_mounts.END}\n{TAIL}")
+    assert settle(play, mounts=[])["changed"]
+    assert machine.fstab.read_text() == OWN + TAIL
 
 
 def test_check_mode_says_what_it_would_do_and_changes_nothing(play: Play, machine: Machine) -> None:
