@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.kernel_files import text_of
 
 DOCUMENTATION = r"""
 module: measure_node
@@ -127,15 +128,6 @@ def main() -> None:
     late_s = module.params["asked_s"] - time.time()
     now = {"clock_late_s": round(late_s, 1), "disk_free_mb": usage.free >> 20}
     module.exit_json(changed=False, measured=measured, now=now)
-
-
-def text_of(path: str) -> str:
-    """Return what stands in a file, or nothing if it can't be read."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
 
 
 def field(text: str, name: str) -> str:

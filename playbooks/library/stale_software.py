@@ -9,6 +9,7 @@ import platform
 import re
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.kernel_files import text_of
 
 DOCUMENTATION = r"""
 module: stale_software
@@ -95,15 +96,6 @@ def service_of(cgroup: str) -> str:
     if not found or "slurmstepd" in cgroup:
         return ""
     return found.group(2) or "systemd"
-
-
-def text_of(path: str) -> str:
-    """Return what stands in a file, or nothing if it can't be read."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
 
 
 if __name__ == "__main__":
