@@ -123,6 +123,18 @@ def test_a_role_sets_variables_of_its_own_name_only(role: str) -> None:
         assert wrong == [], path
 
 
+def test_how_long_playbooks_wait_is_said_once_and_in_the_documentation() -> None:
+    waits = read(PLAYBOOKS / "group_vars" / "all.yml")["cluster_waits"]
+    named = {
+        str(value): re.findall(r"(\w+) \| default\((\d+)\)", value) for value in waits.values()
+    }
+    table = (REPOSITORY / "docs" / "operations.md").read_text()
+    for ((name, seconds),) in named.values():
+        assert re.search(rf"^\| `{name}` \| .+ \| {seconds} \|$", table, re.MULTILINE), name
+        others = [path for path in PLAYBOOKS.rglob("*.yml") if f"{name} |" in path.read_text()]
+        assert [path.name for path in others] == ["all.yml"], name
+
+
 def test_the_prepared_image_has_what_the_roles_install() -> None:
     image = {
         name
