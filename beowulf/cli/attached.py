@@ -22,13 +22,12 @@ from beowulf.cli.output import (
     say_what_next,
 )
 from beowulf.cli.wait import exit_status_of
-from beowulf.job.record import JobRecord, Progress, read_progress, read_record
-from beowulf.runner.follow import LogReader, follow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from beowulf.job.directory import JobDirectory
+    from beowulf.job.record import JobRecord, Progress
+    from beowulf.runner.backend import Backend
 
 PLAIN_EVERY_S = 5.0
 LIVE_EVERY_S = 0.25
@@ -36,7 +35,7 @@ INTERRUPTED = 130
 MOST_BAR_COLUMNS = 30
 
 
-def attend(directory: JobDirectory, log_start: int, *, as_json: bool) -> int:
+def attend(backend: Backend, job_id: str, log_start: int, *, as_json: bool) -> int:
     """Follow a job to its end, print how it ended, and return its own exit status.
 
     The log is shown from byte ``log_start``: a resumed job's from where it had ended.
@@ -44,15 +43,13 @@ def attend(directory: JobDirectory, log_start: int, *, as_json: bool) -> int:
     With ``as_json``, standard output gets the one document and the log goes to
     standard error. Ctrl-C leaves the job running.
     """
-    record = read_record(directory)
+    record = backend.record(job_id)
     say_what_next(record)
-    reader = LogReader(directory.log, log_start)
     try:
-        _follow(directory, reader, to_stderr=as_json)
+        record = _follow(backend, record, log_start, to_stderr=as_json)
     except KeyboardInterrupt:
         say(f"\njob {record.id} goes on without you; to return: beowulf logs -f {record.id}")
         return INTERRUPTED
-    record = read_record(directory)
     if as_json:
         print_json(job=record.to_json())
     else:
@@ -60,21 +57,28 @@ def attend(directory: JobDirectory, log_start: int, *, as_json: bool) -> int:
     return exit_status_of(record)
 
 
-def _follow(directory: JobDirectory, reader: LogReader, *, to_stderr: bool) -> None:
-    def is_over() -> bool:
-        return read_record(directory).is_over
-
+def _follow(backend: Backend, record: JobRecord, log_start: int, *, to_stderr: bool) -> JobRecord:
+    """Show a job's log and progress until it is over, and return how it is then."""
     stream = (sys.stderr if to_stderr else sys.stdout).buffer
 
     def write_raw(text: bytes) -> None:
         stream.write(text)
         stream.flush()
 
+    def pass_on(
+        write: Callable[[bytes], None], show: Callable[[Progress | None], None]
+    ) -> JobRecord:
+        latest = record
+        for news in backend.follow(record.id, log_start):
+            latest = news.record
+            if news.log:
+                write(news.log)
+            show(latest.progress)
+        return latest
+
     console = Console(stderr=True)
     if not console.is_terminal:
-        show = plain_progress(lambda: read_progress(directory))
-        follow(reader, write_raw, is_over, show)
-        return
+        return pass_on(write_raw, plain_progress())
     with Live(console=console, refresh_per_second=8, transient=True) as live:
 
         def write_above(text: bytes) -> None:
@@ -84,8 +88,7 @@ def _follow(directory: JobDirectory, reader: LogReader, *, to_stderr: bool) -> N
             else:
                 write_raw(text)
 
-        show = live_progress(live, lambda: read_progress(directory))
-        follow(reader, _whole_lines(write_above), is_over, show)
+        return pass_on(_whole_lines(write_above), live_progress(live))
 
 
 def _whole_lines(write: Callable[[bytes], None]) -> Callable[[bytes], None]:
@@ -101,17 +104,16 @@ def _whole_lines(write: Callable[[bytes], None]) -> Callable[[bytes], None]:
     return write_lines
 
 
-def live_progress(live: Live, read: Callable[[], Progress | None]) -> Callable[[], None]:
+def live_progress(live: Live) -> Callable[[Progress | None], None]:
     """Return a function that redraws the progress line, now and then."""
     shown_at = 0.0
     started = time.monotonic()
 
-    def show() -> None:
+    def show(progress: Progress | None) -> None:
         nonlocal shown_at
         if time.monotonic() - shown_at < LIVE_EVERY_S:
             return
         shown_at = time.monotonic()
-        progress = read()
         line = Table.grid(padding=(0, 1))
         if progress is None:
             line.add_row("starting", duration(shown_at - started))
@@ -128,17 +130,16 @@ def live_progress(live: Live, read: Callable[[], Progress | None]) -> Callable[[
     return show
 
 
-def plain_progress(read: Callable[[], Progress | None]) -> Callable[[], None]:
+def plain_progress() -> Callable[[Progress | None], None]:
     """Return a function that prints the progress as a line of its own, now and then."""
     shown_at = time.monotonic()
     shown_step = 0
 
-    def show() -> None:
+    def show(progress: Progress | None) -> None:
         nonlocal shown_at, shown_step
         if time.monotonic() - shown_at < PLAIN_EVERY_S:
             return
         shown_at = time.monotonic()
-        progress = read()
         if progress is not None and progress.step != shown_step:
             shown_step = progress.step
             say(progress_words(vars(progress)))

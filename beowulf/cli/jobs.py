@@ -17,7 +17,8 @@ from beowulf.cli.output import (
     print_json,
     say,
 )
-from beowulf.runner.local import LocalBackend
+from beowulf.cli.parameters import cluster_option
+from beowulf.runner.choice import open_backend
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,10 +33,11 @@ LEAST_REASON = 12
 
 @click.command("jobs")
 @click.option("--last", type=click.IntRange(min=1), help="Only the newest so many.")
+@cluster_option
 @json_option
-def command(last: int | None, as_json: bool) -> None:
+def command(last: int | None, cluster: str | None, as_json: bool) -> None:
     """List your jobs, finished ones included, newest last."""
-    records = LocalBackend().records()[-last if last else 0 :]
+    records = open_backend(cluster).records(last)
     if as_json:
         print_json(jobs=[record.to_json() for record in records])
     elif records:

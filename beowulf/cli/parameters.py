@@ -30,10 +30,10 @@ class JobId(click.ParamType[str]):
         """Offer the jobs that there are, newest first."""
         from click.shell_completion import CompletionItem  # noqa: PLC0415 - only at a Tab
 
-        from beowulf.runner.local import LocalBackend  # noqa: PLC0415
+        from beowulf.runner.choice import open_backend  # noqa: PLC0415
 
         try:
-            records = LocalBackend().records()
+            records = open_backend(ctx.params.get("cluster")).records()
         except BeowulfError:  # the command itself will say so; here it would mix with the typing
             return []
         return [
@@ -48,3 +48,11 @@ def job_argument(**settings: Any) -> Callable[[F], F]:
     names = "job_ids" if settings.get("nargs") == -1 else "job_id"
     return click.argument(names, metavar="[ID]" if names == "job_id" else "ID...",
                           type=JobId(), **settings)  # fmt: skip
+
+
+cluster_option = click.option(
+    "--cluster",
+    metavar="NAME",
+    envvar="BEOWULF_CLUSTER",
+    help="Which cluster; 'local' is this computer. Left out: the default cluster.",
+)

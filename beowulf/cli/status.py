@@ -17,34 +17,34 @@ from beowulf.cli.output import (
     result_lines,
     say,
 )
-from beowulf.cli.parameters import job_argument
-from beowulf.durable import read_tail
-from beowulf.job.record import JobRecord, read_record
-from beowulf.runner.local import LocalBackend
+from beowulf.cli.parameters import cluster_option, job_argument
+from beowulf.runner.choice import open_backend
 
 if TYPE_CHECKING:
-    from beowulf.job.directory import JobDirectory
+    from beowulf.job.record import JobRecord
+    from beowulf.runner.backend import Log
 
 LOG_LINES = 15
+TAIL_LINES = 200  # of which the launcher's notice may take most
 # What Open MPI's launcher says below a rank's own words, which tell more.
 LAUNCHER_NOTICE = re.compile(r"^-{60,}\nprterun .*?^-{60,}\n", re.DOTALL | re.MULTILINE)
 
 
 @click.command("status")
 @job_argument(required=False)
+@cluster_option
 @json_option
-def command(job_id: str | None, as_json: bool) -> None:
+def command(job_id: str | None, cluster: str | None, as_json: bool) -> None:
     """Say how a job is, and why. Without ID: the newest job."""
-    backend = LocalBackend()
-    directory = backend.find(job_id) if job_id is not None else backend.newest()
-    record = read_record(directory)
+    backend = open_backend(cluster)
+    record = backend.record(job_id)
     if as_json:
         print_json(job=record.to_json())
         return
     for label, value in _lines(record):
         click.echo(f"{label:<10} {value}")
     if record.state == "FAILED":
-        _print_last_lines(directory)
+        _print_last_lines(backend.log(record.id, TAIL_LINES))
     for hint in hints(record):
         say(hint)
 
@@ -76,11 +76,11 @@ def _final(record: JobRecord) -> dict[str, None]:
     return {"time_left_s": None} if record.is_over else {}
 
 
-def _print_last_lines(directory: JobDirectory) -> None:
-    text = read_tail(directory.log, 16_384).decode(errors="replace")
+def _print_last_lines(log: Log) -> None:
+    text = log.data.decode(errors="replace")
     lines = LAUNCHER_NOTICE.sub("", text).splitlines()
     if lines:
-        say(f"\nlast lines of {directory.log}:")
+        say(f"\nlast lines of {log.path}:")
         for line in lines[-LOG_LINES:]:
             click.echo(f"  {line}")
 

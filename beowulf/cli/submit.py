@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from beowulf.cli.output import json_option, print_json, say_what_next
-from beowulf.cli.parameters import JobId
+from beowulf.cli.parameters import JobId, cluster_option
 from beowulf.errors import InvalidInput
-from beowulf.job.record import read_record
 from beowulf.runner import fields
-from beowulf.runner.follow import LogReader
-from beowulf.runner.local import LocalBackend
+from beowulf.runner.choice import open_backend
 from beowulf.runner.spec import JobSpec, read_spec, spec_from
 
 if TYPE_CHECKING:
-    from beowulf.job.directory import JobDirectory
+    from beowulf.job.record import JobRecord
+    from beowulf.runner.backend import Backend
 
 RESOURCE_FLAGS = (
     "ranks", "nodes", "ranks_per_node", "threads_per_rank", "memory_per_rank_mb", "time_limit",
@@ -51,7 +50,17 @@ RESOURCE_FLAGS = (
 @click.option(
     "--resume", metavar="ID", type=JobId(), help="Go on with a job from its newest checkpoint."
 )
+@click.option(
+    "--after", multiple=True, metavar="ID", type=JobId(), help="Start once this job has completed."
+)
+@click.option(
+    "--array",
+    multiple=True,
+    metavar="NAME=V1,V2,...",
+    help="Submit one job per value, given to the script as --NAME VALUE.",
+)
 @click.option("--detach", is_flag=True, help="Return at once instead of following the job.")
+@cluster_option
 @json_option
 def command(script: str | None, **flags: Any) -> int:
     """Start a training job and follow it to its end.
@@ -59,21 +68,33 @@ def command(script: str | None, **flags: Any) -> int:
     SCRIPT is a Python script or a job file (.toml). Its directory is copied into the
     job, so you can go on editing. Ctrl-C stops following, not the job.
     """
-    backend = LocalBackend()
+    backend = open_backend(flags["cluster"])
     overrides = {name: flags[name] for name in RESOURCE_FLAGS}
     if flags["resume"] is not None:
         _refuse_with_resume(script, flags)
-        log_start = LogReader(backend.find(flags["resume"]).log).size()
+        log_start = backend.log(flags["resume"], tail=0).offset
         directory = backend.resume(flags["resume"], **overrides)
     else:
         spec, work_directory = _read_request(script, flags)
+        spec = spec.with_resources(**overrides)
+        if flags["array"]:
+            return _sweep(backend, spec, work_directory, flags)
         log_start = 0
-        directory = backend.submit(spec.with_resources(**overrides), work_directory)
+        directory = backend.submit(spec, work_directory, flags["after"])
     if flags["detach"]:
-        return _detach(directory, as_json=flags["as_json"])
+        return _detach(backend.record(directory.job_id), as_json=flags["as_json"])
     from beowulf.cli.attached import attend  # noqa: PLC0415 - rich is slow to import
 
-    return attend(directory, log_start, as_json=flags["as_json"])
+    return attend(backend, directory.job_id, log_start, as_json=flags["as_json"])
+
+
+def _sweep(backend: Backend, spec: JobSpec, work_directory: Path, flags: dict[str, Any]) -> int:
+    from beowulf.cli.sweep import sweep  # noqa: PLC0415 - most submits are none
+    from beowulf.runner.sweep import trials  # noqa: PLC0415
+
+    todo = trials(flags["array"])
+    how = {"after": flags["after"], "detach": flags["detach"], "as_json": flags["as_json"]}
+    return sweep(backend, spec, work_directory, todo, **how)
 
 
 def _read_request(script: str | None, flags: dict[str, Any]) -> tuple[JobSpec, Path]:
@@ -157,7 +178,7 @@ def _variables(settings: tuple[str, ...]) -> dict[str, str]:
 
 def _refuse_with_resume(script: str | None, flags: dict[str, Any]) -> None:
     """A resumed job keeps its code and command: refuse what would change them."""
-    extra = ("name", "variables", "exclude", "directory", "arguments")
+    extra = ("array", "after", "name", "variables", "exclude", "directory", "arguments")
     given = ["SCRIPT"] if script is not None else []
     given += [name for name in extra if flags[name]]
     if given:
@@ -166,8 +187,7 @@ def _refuse_with_resume(script: str | None, flags: dict[str, Any]) -> None:
         )
 
 
-def _detach(directory: JobDirectory, *, as_json: bool) -> int:
-    record = read_record(directory)
+def _detach(record: JobRecord, *, as_json: bool) -> int:
     if as_json:
         print_json(job=record.to_json())
     else:

@@ -118,6 +118,21 @@ class JobDirectory:
         return self.path / "supervisor.lock"
 
     @property
+    def slurm_job_id(self) -> Path:
+        """The number by which Slurm knows the job, where Slurm has it."""
+        return self.path / "slurm_job_id"
+
+    @property
+    def claim(self) -> Path:
+        """Made by the one Slurm job that runs this job: a second one sees it and ends."""
+        return self.path / "claim"
+
+    @property
+    def key(self) -> Path:
+        """The name of the last request to start this job: a repeated one is known by it."""
+        return self.path / "key"
+
+    @property
     def supervisor_log(self) -> Path:
         """What the supervisor itself prints: empty unless beowulf has a fault."""
         return self.path / "supervisor.log"

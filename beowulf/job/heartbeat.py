@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Literal
 
 from beowulf.durable import read_json, write_json
+from beowulf.errors import InvalidInput
 
 if TYPE_CHECKING:
     from beowulf.job.directory import JobDirectory
@@ -41,6 +42,22 @@ def read_heartbeat(directory: JobDirectory, rank: int) -> Heartbeat | None:
     if not isinstance(value, dict) or set(value) != {f.name for f in fields(Heartbeat)}:
         return None
     return Heartbeat(**value)
+
+
+def place_of(directory: JobDirectory, rank: int, attempt: int) -> Heartbeat:
+    """Return the heartbeat of a rank that runs now, in this attempt of the job.
+
+    Raises:
+        InvalidInput: It does not run.
+    """
+    heartbeat = read_heartbeat(directory, rank)
+    if heartbeat is None or heartbeat.attempt != attempt or heartbeat.state != "running":
+        raise InvalidInput(
+            "--rank",
+            f"job {directory.job_id} has no rank {rank} that runs now",
+            f"look at: beowulf status {directory.job_id}",
+        )
+    return heartbeat
 
 
 def read_heartbeats(directory: JobDirectory, ranks: int) -> list[Heartbeat]:

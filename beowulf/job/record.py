@@ -8,7 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
 from beowulf.durable import parse_json_lines, read_json, read_tail
-from beowulf.errors import one_line
+from beowulf.errors import InvalidInput, one_line
 from beowulf.job.events import read_events
 from beowulf.job.lock import is_locked
 
@@ -68,6 +68,7 @@ class JobRecord:
     checkpoint_step: int | None
     result: dict[str, Any] | None
     pictures: tuple[str, ...]
+    slurm_job_id: int | None = None
 
     @property
     def can_resume(self) -> bool:
@@ -95,11 +96,28 @@ class JobRecord:
         fields["pictures"] = list(self.pictures)
         return {**fields, "elapsed_s": self.elapsed_s}
 
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> JobRecord:
+        """Return the record that ``to_json`` wrote, perhaps in another version of beowulf.
 
-def read_record(directory: JobDirectory) -> JobRecord:
-    """Read a job's record. It may be read at any moment of the job's life."""
+        Raises:
+            TypeError, ValueError: Something is missing.
+        """
+        known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
+        progress = known.get("progress")
+        known["progress"] = Progress(**progress) if progress else None
+        known["pictures"] = tuple(known.get("pictures") or ())
+        return cls(**known)
+
+
+def read_record(directory: JobDirectory, *, responsible: bool | None = None) -> JobRecord:
+    """Read a job's record. It may be read at any moment of the job's life.
+
+    ``responsible`` says whether somebody still looks after the job; left out, its lock does.
+    """
     # The order matters. A supervisor writes the event "ended", then exit_code, then lets go.
-    responsible = is_locked(directory)
+    if responsible is None:
+        responsible = is_locked(directory)
     exit_code = read_exit_code(directory)
     events = read_events(directory)
     latest = _since_last_submission(events)
@@ -117,7 +135,7 @@ def read_record(directory: JobDirectory) -> JobRecord:
         reason=reason,
         directory=str(directory.path),
         exit_code=exit_code if exit_code is not None else _whole(ended.get("exit_code")),
-        ranks=_whole(submission.get("ranks")),
+        ranks=_whole(submission.get("ranks")) or _whole(_last(latest, "started").get("ranks")),
         attempt=_whole(submission.get("attempt")) or 1,
         submitted_at=_time_of(events[0]) if events else None,
         started_at=_time_of(_last(latest, "started")),
@@ -126,6 +144,7 @@ def read_record(directory: JobDirectory) -> JobRecord:
         checkpoint_step=next(iter(directory.checkpoint_steps()), None),
         result=_table(read_json(directory.result)),
         pictures=tuple(str(path) for path in directory.pictures()),
+        slurm_job_id=read_slurm_job_id(directory),
     )
 
 
@@ -133,6 +152,22 @@ def read_exit_code(directory: JobDirectory) -> int | None:
     """Return the job's exit status, or None while it has none."""
     try:
         return int(directory.exit_code.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def refuse_unless_running(record: JobRecord) -> None:
+    """Raise InvalidInput for a job that has no process now."""
+    if record.state not in {"STARTING", "RUNNING", "RECOVERING"}:
+        raise InvalidInput(
+            "ID", f"job {record.id} is {record.state}", "name one that runs: beowulf jobs"
+        )
+
+
+def read_slurm_job_id(directory: JobDirectory) -> int | None:
+    """Return the number that Slurm gave the job, or None for a job that Slurm does not have."""
+    try:
+        return int(directory.slurm_job_id.read_text())
     except (OSError, ValueError):
         return None
 

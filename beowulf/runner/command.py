@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from beowulf.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 
 def argument_vector(command: tuple[str, ...]) -> bytes:
@@ -22,10 +22,13 @@ def script_of(command: tuple[str, ...]) -> str | None:
     return command[1] if is_python and not command[1].startswith("-") else None
 
 
-def refuse_missing_script(command: tuple[str, ...], code: Path) -> None:
-    """Raise InvalidInput if the Python script to run is not in the snapshot at ``code``."""
+def refuse_missing_script(command: tuple[str, ...], came_along: Callable[[str], bool]) -> None:
+    """Raise InvalidInput if the Python script to run is not in the snapshot.
+
+    ``came_along`` says whether a path below the work directory is a file that is taken along.
+    """
     script = script_of(command)
-    if script is not None and not (code / script).is_file():
+    if script is not None and not came_along(script):
         raise InvalidInput(
             "command",
             f"{script!r} is not among the files that the job takes along",

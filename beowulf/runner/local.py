@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
+import math
 import os
-import re
 import shutil
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,22 +15,30 @@ from typing import TYPE_CHECKING
 
 from beowulf.durable import write_file
 from beowulf.errors import BeowulfError, InvalidInput, JobNotFound, LaunchError
+from beowulf.head.fetching import files_of
 from beowulf.job.directory import JobDirectory
 from beowulf.job.events import record_event
+from beowulf.job.follow import LogReader, News, news
+from beowulf.job.follow import tail as tail_of
+from beowulf.job.heartbeat import place_of
 from beowulf.job.lock import is_locked, take_lock
-from beowulf.job.record import JobRecord, read_record
-from beowulf.runner import fields, machine
+from beowulf.job.record import JobRecord, read_record, refuse_unless_running
+from beowulf.job.root import JobRoot
+from beowulf.runner import machine
+from beowulf.runner.arrival import Arrival
+from beowulf.runner.backend import Log, Place, still_running
 from beowulf.runner.batch_script import render_local
 from beowulf.runner.command import argument_vector, refuse_missing_script
 from beowulf.runner.snapshot import take_snapshot
 from beowulf.runner.spec import JobSpec, format_spec, read_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    import socket
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-STAGING_PREFIX = ".staging-"
-JOB_ID = re.compile(r"[1-9][0-9]{0,8}")
+ELSEWHERE = "set XDG_STATE_HOME to a directory elsewhere"
 POLL_S = 0.05
+WAIT_POLL_S = 0.1
 CANCEL_TIMEOUT_S = 30.0
 LEAVE_TIMEOUT_S = 10.0
 
@@ -53,25 +57,35 @@ def jobs_root() -> Path:
 class LocalBackend:
     """Jobs of this user on this machine. Every method may run beside any other, in any process."""
 
+    cluster: str | None = None
+
     def __init__(self, root: Path | None = None) -> None:
         # Resolved, since a job's processes are known by its directory's one true name.
-        self.root = (root or jobs_root()).resolve()
+        self.root = JobRoot((root or jobs_root()).resolve(), ELSEWHERE)
 
-    def submit(self, spec: JobSpec, work_directory: Path) -> JobDirectory:
+    def submit(
+        self, spec: JobSpec, work_directory: Path, after: Sequence[str] = ()
+    ) -> JobDirectory:
         """Accept a job and start it; it lives on when this process ends.
 
         Raises:
             InvalidInput: The job cannot run here, or cannot be written down; nothing
                 was started and nothing is left behind.
         """
+        if after:
+            raise InvalidInput(
+                "--after",
+                "this computer has no queue",
+                f"wait for it yourself: beowulf wait {after[0]} && beowulf submit ...",
+            )
         mpiexec = find_mpiexec()
         layout = machine.lay_out(spec.resources, machine.this_machine())
         spec = replace(spec, resources=machine.resolve(spec.resources, layout))
         script = render_local(spec, layout, mpiexec=mpiexec, python=Path(sys.executable))
 
         def stage(staging: JobDirectory) -> None:
-            take_snapshot(work_directory, staging.code, spec.files, left_out=self.root)
-            refuse_missing_script(spec.command, staging.code)
+            take_snapshot(work_directory, staging.code, spec.files, left_out=self.root.path)
+            refuse_missing_script(spec.command, lambda path: (staging.code / path).is_file())
             write_file(staging.spec, format_spec(spec))
             write_file(staging.arguments, argument_vector(spec.command))
             write_file(staging.batch_script, script.encode())
@@ -87,7 +101,7 @@ class LocalBackend:
                 work_directory=str(work_directory),
             )
 
-        directory, lock = self._create(stage)
+        directory, lock = self.root.create(stage)
         return self._start(directory, lock, attempt=1)
 
     def resume(self, job_id: str, **overrides: int | str | None) -> JobDirectory:
@@ -100,7 +114,7 @@ class LocalBackend:
             InvalidInput: The job still runs, has completed, or the resources don't fit.
         """
         directory = self.find(job_id)
-        with report_write_errors(self.root):
+        with self.root.report_write_errors():
             lock = _take_lock_of_ended(directory)
             if lock is None:
                 raise InvalidInput(
@@ -138,32 +152,20 @@ class LocalBackend:
         directory.heartbeats.mkdir(exist_ok=True)
         return attempt
 
-    def cancel(self, job_id: str) -> JobRecord:
-        """End a job and every process of it, and return its record once it is over.
+    def cancel(self, job_ids: Sequence[str]) -> list[JobRecord]:
+        """End jobs and every process of theirs, and return their records once they are over.
 
         A job that is over already stays as it is.
 
         Raises:
-            JobNotFound: No such job.
-            BeowulfError: The job's supervisor did not answer, or processes remain.
+            JobNotFound: One of them does not exist; nothing was cancelled.
+            BeowulfError: A job's supervisor did not answer, or processes remain.
         """
-        from beowulf.runner.processes import end_processes  # noqa: PLC0415 - psutil is slow
-
-        directory = self.find(job_id)
-        deadline = time.monotonic() + CANCEL_TIMEOUT_S
-        while is_locked(directory):
-            if not directory.exit_code.exists():
-                directory.cancel_request.touch()
-            if time.monotonic() > deadline:
-                raise BeowulfError(
-                    f"job {job_id}: its supervisor has not answered for {CANCEL_TIMEOUT_S:.0f} s; "
-                    f"see {directory.supervisor_log}"
-                )
-            time.sleep(POLL_S)
-        left = end_processes(directory, grace_s=1.0)  # of a job whose supervisor was killed
-        if left:
-            raise BeowulfError(f"job {job_id}: cannot end processes {left}; try as their owner")
-        return read_record(directory)
+        try:
+            directories = [self.find(job_id) for job_id in job_ids]
+        except JobNotFound as error:
+            raise JobNotFound(f"{error}; nothing was cancelled") from None
+        return [_cancel(directory) for directory in directories]
 
     def find(self, job_id: str) -> JobDirectory:
         """Return the directory of a job.
@@ -171,9 +173,7 @@ class LocalBackend:
         Raises:
             JobNotFound: No such job.
         """
-        if job_id not in self.ids():
-            raise JobNotFound(f"no job {fields.shortened(job_id)}; beowulf jobs lists them")
-        return JobDirectory(self.root / job_id)
+        return self.root.find(job_id)
 
     def newest(self) -> JobDirectory:
         """Return the directory of the job submitted last.
@@ -181,62 +181,75 @@ class LocalBackend:
         Raises:
             JobNotFound: There is no job yet.
         """
-        ids = self.ids()
-        if not ids:
-            raise JobNotFound("no jobs yet; start one with: beowulf submit train.py")
-        return self.find(ids[-1])
+        return self.root.newest()
 
     def ids(self) -> list[str]:
         """Return the IDs of all jobs, oldest first."""
-        try:
-            names = [entry.name for entry in self.root.iterdir()]
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise InvalidInput(
-                "job directory",
-                f"cannot read {self.root} ({error.strerror})",
-                "check its permissions, or set XDG_STATE_HOME to a directory elsewhere",
-            ) from None
-        return sorted((name for name in names if JOB_ID.fullmatch(name)), key=int)
+        return self.root.ids()
 
-    def records(self) -> list[JobRecord]:
-        """Return every job's record, oldest first."""
-        return [read_record(JobDirectory(self.root / job_id)) for job_id in self.ids()]
+    def record(self, job_id: str | None = None) -> JobRecord:
+        """Return the record of one job; without ID, of the newest."""
+        return read_record(self._named(job_id))
 
-    def _create(self, stage: Callable[[JobDirectory], None]) -> tuple[JobDirectory, int]:
-        """Make a job directory that appears whole, under a new ID, locked by this process."""
-        with report_write_errors(self.root):
-            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._sweep_staging()
-            staging = JobDirectory(Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=self.root)))
-            lock = take_lock(staging)
-            if lock is None:
-                raise LaunchError(f"{staging.lock} is locked by somebody else; try again")
-            try:
-                stage(staging)
-                return self._publish(staging), lock
-            except BaseException:
-                os.close(lock)
-                shutil.rmtree(staging.path, ignore_errors=True)
-                raise
+    def records(self, last: int | None = None) -> list[JobRecord]:
+        """Return the records of all jobs, or of the ``last`` so many, oldest first."""
+        wanted = self.ids()[-last if last else 0 :]
+        return [read_record(JobDirectory(self.root.path / job_id)) for job_id in wanted]
 
-    def _publish(self, staging: JobDirectory) -> JobDirectory:
-        """Give a staged job the next ID. The root's lock keeps two submitters apart."""
-        with (self.root / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            number = max((int(job_id) for job_id in self.ids()), default=0) + 1
-            directory = JobDirectory(self.root / str(number))
-            staging.path.rename(directory.path)
-        return directory
+    def log(self, job_id: str | None = None, tail: int | None = None) -> Log:
+        """Return what a job has printed, or its last ``tail`` lines."""
+        directory = self._named(job_id)
+        reader = LogReader(directory.log)
+        data = reader.read() if tail is None else tail_of(reader, tail)
+        return Log(directory.job_id, str(directory.log), data, reader.offset)
 
-    def _sweep_staging(self) -> None:
-        """Remove what submits that were killed half-way left behind."""
-        for path in self.root.glob(f"{STAGING_PREFIX}*"):
-            with contextlib.suppress(FileNotFoundError):  # published or removed meanwhile
-                young = time.time() - path.stat().st_mtime < 60
-                if not (young or is_locked(JobDirectory(path))):
-                    shutil.rmtree(path, ignore_errors=True)
+    def follow(self, job_id: str, offset: int) -> Iterator[News]:
+        """Yield how a job is and what it prints from byte ``offset`` on, until it is over."""
+        directory = self.find(job_id)
+        return news(LogReader(directory.log, offset), lambda: read_record(directory))
+
+    def wait(self, job_ids: Sequence[str], timeout_s: float | None = None) -> list[JobRecord]:
+        """Return the jobs' records once all are over.
+
+        Raises:
+            LaunchError: ``timeout_s`` seconds have passed.
+        """
+        directories = [self.find(job_id) for job_id in job_ids]
+        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        return [_wait(directory, deadline) for directory in directories]
+
+    def fetch(self, job_id: str, target: Path, without: Sequence[str]) -> Arrival:
+        """Copy a job's files to ``target``, but for the directories ``without``."""
+        directory = self.find(job_id)
+        arrival = Arrival(target)
+        target.mkdir(parents=True, exist_ok=True)
+        arrival.take(files_of(directory, set(without), dict(arrival.have())))
+        return arrival
+
+    def place(self, job_id: str | None, rank: int) -> Place:
+        """Return where a rank of a running job is: on this computer."""
+        directory = self._named(job_id)
+        record = read_record(directory)
+        refuse_unless_running(record)
+        heartbeat = place_of(directory, rank, record.attempt)
+        return Place(directory.job_id, heartbeat.host, str(directory.code), None)
+
+    def shell(self, place: Place) -> int:
+        """Open an interactive shell in the job's code and return its exit status."""
+        shell = os.environ.get("SHELL") or "/bin/sh"
+        return subprocess.run([shell, "-i"], cwd=place.code, check=False).returncode
+
+    def carry(
+        self, listener: socket.socket, place: Place, port: int, complain: Callable[[str], None]
+    ) -> None:
+        """Refuse: what a job on this computer listens on can be reached without us."""
+        del listener, complain
+        raise InvalidInput(
+            "PORT", f"job {place.job_id} runs on this computer", f"open http://127.0.0.1:{port}/"
+        )
+
+    def _named(self, job_id: str | None) -> JobDirectory:
+        return self.newest() if job_id is None else self.find(job_id)
 
     def _start(self, directory: JobDirectory, lock: int, attempt: int) -> JobDirectory:
         """Start the supervisor, which inherits the lock, in a session of its own."""
@@ -256,6 +269,35 @@ class LocalBackend:
         finally:
             os.close(lock)
         return directory
+
+
+def _cancel(directory: JobDirectory) -> JobRecord:
+    """End one job and every process of it, and return its record once it is over."""
+    from beowulf.runner.processes import end_processes  # noqa: PLC0415 - psutil is slow
+
+    job_id = directory.job_id
+    deadline = time.monotonic() + CANCEL_TIMEOUT_S
+    while is_locked(directory):
+        if not directory.exit_code.exists():
+            directory.cancel_request.touch()
+        if time.monotonic() > deadline:
+            raise BeowulfError(
+                f"job {job_id}: its supervisor has not answered for {CANCEL_TIMEOUT_S:.0f} s; "
+                f"see {directory.supervisor_log}"
+            )
+        time.sleep(POLL_S)
+    left = end_processes(directory, grace_s=1.0)  # of a job whose supervisor was killed
+    if left:
+        raise BeowulfError(f"job {job_id}: cannot end processes {left}; try as their owner")
+    return read_record(directory)
+
+
+def _wait(directory: JobDirectory, deadline: float) -> JobRecord:
+    while not (record := read_record(directory)).is_over:
+        if time.monotonic() > deadline:
+            raise still_running(record)
+        time.sleep(WAIT_POLL_S)
+    return record
 
 
 def _take_lock_of_ended(directory: JobDirectory) -> int | None:
@@ -280,18 +322,3 @@ def find_mpiexec() -> Path:
             "mpiexec", f"there is none at {mpiexec}", "install it: pip install 'beowulf[local]'"
         )
     return mpiexec
-
-
-@contextlib.contextmanager
-def report_write_errors(root: Path) -> Iterator[None]:
-    """Turn a full disk or a forbidden directory into one line that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        remedy = "free some space" if full else "check its permissions"
-        raise InvalidInput(
-            "job directory",
-            f"cannot write below {root} ({error.strerror or error})",
-            f"{remedy}, or set XDG_STATE_HOME to a directory elsewhere",
-        ) from error

@@ -148,7 +148,7 @@ def _rules_below(rules: Rules, root: Path, directory: Path) -> Rules:
     try:
         return rules.below(directory)
     except OSError as error:
-        raise _unreadable(root, Path(error.filename or directory), error) from None
+        raise unreadable(root, Path(error.filename or directory), error) from None
 
 
 def _walk(directory: Path, rules: Rules, exclusions: Exclusions) -> Iterator[Entry]:
@@ -157,7 +157,7 @@ def _walk(directory: Path, rules: Rules, exclusions: Exclusions) -> Iterator[Ent
         with os.scandir(directory) as found:
             children = sorted(found, key=lambda child: child.name)
     except OSError as error:
-        raise _unreadable(root, directory, error) from None
+        raise unreadable(root, directory, error) from None
     if any(child.name in IGNORE_FILES for child in children):
         rules = _rules_below(rules, root, directory)
     for child in children:
@@ -168,7 +168,7 @@ def _walk(directory: Path, rules: Rules, exclusions: Exclusions) -> Iterator[Ent
         except FileNotFoundError:  # removed a moment ago, as editors do
             continue
         except OSError as error:
-            raise _unreadable(root, path, error) from None
+            raise unreadable(root, path, error) from None
         is_directory = stat.S_ISDIR(status.st_mode)
         if exclusions.hold(path, is_directory=is_directory) or rules.ignore(
             path, is_directory=is_directory
@@ -202,18 +202,18 @@ def _copy(root: Path, entry: Entry, target: Path) -> None:
     if entry.is_directory:
         copy.mkdir()
     elif entry.is_link:
-        copy.symlink_to(_link_target(root, source))
+        copy.symlink_to(link_target(root, source))
     else:
         try:
             reader = source.open("rb")
         except OSError as error:
-            raise _unreadable(root, source, error) from None
+            raise unreadable(root, source, error) from None
         with reader, copy.open("wb") as writer:
             shutil.copyfileobj(reader, writer, 1 << 20)
         shutil.copystat(source, copy)
 
 
-def _link_target(root: Path, link: Path) -> Path:
+def link_target(root: Path, link: Path) -> Path:
     """Return where a link should point: as written inside the snapshot, absolute outside it."""
     pointed = link.parent.resolve() / link.readlink()
     inside = Path(os.path.normpath(pointed)).is_relative_to(root)
@@ -222,7 +222,8 @@ def _link_target(root: Path, link: Path) -> Path:
     return pointed
 
 
-def _unreadable(root: Path, path: Path, error: OSError) -> InvalidInput:
+def unreadable(root: Path, path: Path, error: OSError) -> InvalidInput:
+    """Return the refusal of a work directory of which something cannot be read."""
     name = path.relative_to(root) if path.is_relative_to(root) and path != root else path
     return InvalidInput(
         "work directory",

@@ -81,5 +81,13 @@ class Connection(Protocol):
             Unreachable, AuthenticationFailed, HostKeyMismatch: There is no way to the computer.
         """
 
+    def shell(self, arguments: Sequence[str]) -> int:
+        """Run a command on this person's terminal and return its exit status.
+
+        Raises:
+            CommandFailed: There is no terminal here.
+            Unreachable, AuthenticationFailed, HostKeyMismatch: There is no way to the computer.
+        """
+
     def close(self) -> None:
         """End the connection. Another command opens a new one."""

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "train": {"errors", "durable", "job"},
     "cluster": {"errors"},
     "transport": {"errors"},
-    "runner": {"errors", "durable", "job", "cluster", "transport"},
+    "runner": {"errors", "durable", "job", "cluster", "transport", "head"},
     "head": {"errors", "durable", "job"},
     "hardware": {"errors", "cluster", "transport"},
     "lab": {"errors", "durable", "cluster", "transport"},

@@ -48,9 +48,13 @@ def test_the_script_that_a_command_names(command: tuple[str, ...], script: str |
 def test_a_script_that_did_not_come_along_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train.py").touch()
     (tmp_path / "package").mkdir()
-    refuse_missing_script(("python", "train.py"), tmp_path)
-    refuse_missing_script(("python", "-m", "package"), tmp_path)
-    refuse_missing_script(("./anything", "missing.py"), tmp_path)
+
+    def came_along(path: str) -> bool:
+        return (tmp_path / path).is_file()
+
+    refuse_missing_script(("python", "train.py"), came_along)
+    refuse_missing_script(("python", "-m", "package"), came_along)
+    refuse_missing_script(("./anything", "missing.py"), came_along)
     for script in ("missing.py", "package", "train.py/x"):
         with pytest.raises(InvalidInput, match=r"^command: .* \.gitignore"):
-            refuse_missing_script(("python", script), tmp_path)
+            refuse_missing_script(("python", script), came_along)

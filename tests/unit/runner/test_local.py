@@ -55,7 +55,7 @@ def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalBackend:
 
 def left_in(backend: LocalBackend) -> list[str]:
     """Return what is in the state directory besides the lock that keeps submitters apart."""
-    return sorted(path.name for path in backend.root.iterdir() if path.name != ".lock")
+    return sorted(path.name for path in backend.root.path.iterdir() if path.name != ".lock")
 
 
 # --- Where jobs live ----------------------------------------------------------------------
@@ -93,7 +93,7 @@ def test_somebody_without_a_home_is_told_so(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_submitted_job_has_everything_in_its_directory(backend: LocalBackend, work: Path) -> None:
     directory = backend.submit(SPEC, work)
-    assert directory.path == backend.root / "1"
+    assert directory.path == backend.root.path / "1"
     names = {path.name for path in directory.path.iterdir()}
     assert names == {
         "argv", "batch.sh", "checkpoints", "code", "events.jsonl", "heartbeat", "job.toml",
@@ -103,16 +103,16 @@ def test_a_submitted_job_has_everything_in_its_directory(backend: LocalBackend, 
     assert (directory.code / "train.py").read_text() == "print('hello')\n"
     record = read_record(directory)
     assert (record.name, record.ranks, record.attempt) == ("mine", 1, 1)
-    assert stat.S_IMODE(backend.root.stat().st_mode) == 0o700
+    assert stat.S_IMODE(backend.root.path.stat().st_mode) == 0o700
 
 
 def test_ids_count_up_and_are_not_given_twice(backend: LocalBackend, work: Path) -> None:
     assert [backend.submit(SPEC, work).job_id for _ in range(3)] == ["1", "2", "3"]
-    shutil.rmtree(backend.root / "2")
+    shutil.rmtree(backend.root.path / "2")
     assert backend.submit(SPEC, work).job_id == "4"
-    (backend.root / "9").mkdir()
-    (backend.root / "notes").mkdir()
-    (backend.root / "007").mkdir()
+    (backend.root.path / "9").mkdir()
+    (backend.root.path / "notes").mkdir()
+    (backend.root.path / "007").mkdir()
     assert backend.submit(SPEC, work).job_id == "10"
     assert backend.ids() == ["1", "3", "4", "9", "10"]
 
@@ -145,7 +145,7 @@ def test_a_job_that_is_refused_leaves_nothing(
 ) -> None:
     with pytest.raises(InvalidInput, match=f"^{field}: "):
         backend.submit(spec, work)
-    assert not backend.root.exists() or left_in(backend) == []
+    assert not backend.root.path.exists() or left_in(backend) == []
 
 
 def failing_after(calls: int) -> Callable[..., None]:
@@ -191,11 +191,11 @@ def test_an_interrupted_submit_leaves_nothing(
 def test_what_a_killed_submit_left_behind_is_swept_away(backend: LocalBackend, work: Path) -> None:
     hour_ago = time.time() - 3600
     for name in ("dead", "alive", "young"):
-        (backend.root / f".staging-{name}").mkdir(parents=True)
-    alive = take_lock(JobDirectory(backend.root / ".staging-alive"))
+        (backend.root.path / f".staging-{name}").mkdir(parents=True)
+    alive = take_lock(JobDirectory(backend.root.path / ".staging-alive"))
     assert alive is not None
     for name in ("dead", "alive"):
-        os.utime(backend.root / f".staging-{name}", (hour_ago, hour_ago))
+        os.utime(backend.root.path / f".staging-{name}", (hour_ago, hour_ago))
     backend.submit(SPEC, work)
     os.close(alive)
     assert left_in(backend) == [".staging-alive", ".staging-young", "1"]
@@ -204,7 +204,7 @@ def test_what_a_killed_submit_left_behind_is_swept_away(backend: LocalBackend, w
 def test_a_staging_directory_that_is_published_meanwhile(
     backend: LocalBackend, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone = backend.root / ".staging-gone"
+    gone = backend.root.path / ".staging-gone"
     monkeypatch.setattr(Path, "glob", lambda *_: iter([gone]))
     assert backend.submit(SPEC, work).job_id == "1"
 

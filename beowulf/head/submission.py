@@ -1,0 +1,236 @@
+"""Take a job from a client and give it to Slurm, exactly once however often it is asked."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from beowulf.durable import write_file
+from beowulf.errors import BeowulfError, InvalidInput, LaunchError
+from beowulf.head import queue
+from beowulf.head.queue import SlurmRefused, SlurmSilent
+from beowulf.head.records import Slurm, job_root, record_of
+from beowulf.head.store import Entry, Store
+from beowulf.job.events import record_event
+from beowulf.job.record import read_slurm_job_id
+from beowulf.job.slurm_words import refused_in_words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from beowulf.head.frames import Frame, Peer
+    from beowulf.job.directory import JobDirectory
+    from beowulf.job.root import JobRoot
+
+JOB_ID = "@JOB_ID@"  # stands in a rendered script for the ID that it has not got yet
+KEY = re.compile(r"[0-9a-f]{32}")
+KEYS = ".keys"
+T = TypeVar("T")
+KEY_KEPT_S = 7 * 24 * 3600
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a client asks for when it submits: ``key`` is new for each job, and kept on a retry."""
+
+    key: str
+    name: str
+    entries: tuple[Entry, ...]
+    work_directory: str
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Request:
+        """Check a client's request.
+
+        Raises:
+            InvalidInput: Something in it is not as it should be.
+        """
+        key = str(document.get("key"))
+        if not KEY.fullmatch(key):
+            raise InvalidInput("key", "is none", "submit again")
+        entries = tuple(Entry.from_json(value) for value in document["entries"])
+        return cls(key, str(document["name"]), entries, str(document["work_directory"]))
+
+    @property
+    def digests(self) -> list[str]:
+        """The contents that it takes."""
+        return [entry.content for entry in self.entries if entry.kind == "file"]
+
+
+def submit(peer: Peer, document: dict[str, Any]) -> None:
+    """Take a job: say which files are missing, take those, and give the job to Slurm.
+
+    The client's second message holds the job file, the arguments and the script.
+    """
+    request = Request.from_json(document)
+    root = job_root()
+    with root.report_write_errors():
+        root.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        store = Store(root.path.parent / "store")
+        with _key(root, request.key) as key, contextlib.ExitStack() as held:
+            directory = _known(root, key)
+            again = directory is not None
+            if directory is None:
+                directory, lock = _take(peer, request, root, store)
+                held.callback(os.close, lock)
+                write_file(key, directory.job_id.encode())
+            if read_slurm_job_id(directory) is None:
+                give_to_slurm(directory, request.key, again=again)
+        peer.tell(job=record_of(directory, Slurm()).to_json())
+        store.sweep()
+
+
+def _take(peer: Peer, request: Request, root: JobRoot, store: Store) -> tuple[JobDirectory, int]:
+    """Take what is missing from the client and make the job's directory, locked."""
+    peer.tell(
+        missing=store.missing(request.digests),
+        jobs=str(root.path),
+        python=cluster_python(),
+        nodes_up=queue.nodes_up(),
+    )
+    final = _receive_files(peer, store)
+    script = str(final.document["script"])
+
+    def stage(staging: JobDirectory) -> None:
+        _try(staging, script)
+        store.lay_out(request.entries, staging.code)
+        write_file(staging.spec, str(final.document["spec"]).encode())
+        write_file(staging.arguments, final.data)
+        staging.heartbeats.mkdir()
+        staging.checkpoints.mkdir()
+        staging.log.touch()
+        record_event(
+            staging,
+            "submitted",
+            name=request.name,
+            ranks=final.document.get("ranks"),
+            attempt=1,
+            work_directory=request.work_directory,
+        )
+
+    directory, lock = root.create(stage)
+    try:
+        write_file(directory.batch_script, script.replace(JOB_ID, directory.job_id).encode())
+    except BaseException:
+        os.close(lock)
+        shutil.rmtree(directory.path, ignore_errors=True)
+        raise
+    return directory, lock
+
+
+def _try(staging: JobDirectory, script: str) -> None:
+    """Ask Slurm whether it would take the job.
+
+    Raises:
+        InvalidInput: It would not.
+        LaunchError: It does not answer.
+    """
+    trial = staging.path / "trial.sh"
+    trial.write_text(script.replace(JOB_ID, "0"))
+    try:
+        _translate_refusal(lambda: queue.test(trial))
+    except SlurmSilent as silent:
+        said = f"Slurm's controller does not answer ({silent})"
+        raise BeowulfError(f"{said}; nothing was kept: submit again when it does") from None
+    finally:
+        trial.unlink()
+
+
+def _receive_files(peer: Peer, store: Store) -> Frame:
+    """Take files until the client's last message, and return that."""
+    while True:
+        frame = peer.hear()
+        digest = frame.document.get("file")
+        if digest is None:
+            return frame
+        store.receive(str(digest), _pieces(peer, frame))
+
+
+def _pieces(peer: Peer, first: Frame) -> Iterator[bytes]:
+    frame = first
+    yield frame.data
+    while frame.document.get("more"):
+        frame = peer.hear()
+        yield frame.data
+
+
+def give_to_slurm(
+    directory: JobDirectory, key: str, *, again: bool = False, keep: bool = False
+) -> None:
+    """Run sbatch; ``again`` if this was tried before and no answer came, and may have been done.
+
+    Raises:
+        InvalidInput: Slurm refuses the job; nothing is left of it, unless ``keep`` is set.
+        LaunchError: Slurm does not answer; asking again with the same key goes on from here.
+    """
+    try:
+        number = _given_before(key) if again else None
+        if number is None:
+            number = _translate_refusal(lambda: queue.submit(directory.batch_script))
+    except SlurmSilent as silent:
+        raise LaunchError(
+            f"job {directory.job_id}: Slurm's controller does not answer ({silent}); "
+            f"the job is kept, but whether it is in the queue is not known"
+        ) from None
+    except InvalidInput:
+        if not keep:
+            shutil.rmtree(directory.path, ignore_errors=True)
+        raise
+    write_file(directory.slurm_job_id, f"{number}\n".encode())
+
+
+def _given_before(key: str) -> int | None:
+    """Return the number of the job that carries this key, if Slurm has one."""
+    return next(
+        (one.number for one in queue.ask().values() if one.comment.endswith(f":{key}")), None
+    )
+
+
+def _translate_refusal(ask: Callable[[], T]) -> T:
+    try:
+        return ask()
+    except SlurmRefused as refusal:
+        raise refused_in_words(refusal.said) from None
+
+
+@contextlib.contextmanager
+def _key(root: JobRoot, key: str) -> Iterator[Path]:
+    """Hold a submission's key: who comes with the same one waits until the first is through."""
+    keys = root.path / KEYS
+    keys.mkdir(mode=0o700, exist_ok=True)
+    for path in keys.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > KEY_KEPT_S:
+                path.unlink()
+    with (keys / f"{key}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield keys / key
+
+
+def _known(root: JobRoot, key: Path) -> JobDirectory | None:
+    """Return the job that was made of this key before, if any."""
+    try:
+        return root.find(key.read_text())
+    except (OSError, BeowulfError):
+        return None
+
+
+def cluster_python() -> str:
+    """Return the Python with which ranks run on this cluster.
+
+    Raises:
+        InvalidInput: The playbooks have not made it.
+    """
+    python = Path(os.environ.get("BEOWULF_CLUSTER_PYTHON", "/opt/beowulf/venv/bin/python"))
+    if not python.exists():
+        raise InvalidInput(
+            "cluster", f"there is no {python} on the head", "site.yml makes it: run it again"
+        )
+    return str(python)

@@ -1,0 +1,287 @@
+"""The cluster's backend: jobs on Slurm, through the program on the head."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from beowulf.errors import BeowulfError, ConnectionLost, InvalidInput, LaunchError, Unreachable
+from beowulf.head.submission import JOB_ID
+from beowulf.job.directory import JobDirectory
+from beowulf.job.follow import News
+from beowulf.job.record import JobRecord
+from beowulf.runner.arrival import Arrival
+from beowulf.runner.backend import Log, Place, still_running
+from beowulf.runner.batch_script import render_slurm
+from beowulf.runner.command import argument_vector, refuse_missing_script
+from beowulf.runner.head_program import Dialogue, HeadProgram
+from beowulf.runner.manifest import Manifest, list_snapshot
+from beowulf.runner.relay import relay
+from beowulf.runner.spec import JobSpec, format_spec, parse_spec
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator, Sequence
+
+    from beowulf.head.frames import Frame
+    from beowulf.transport.connection import Connection
+
+T = TypeVar("T")
+SUBMIT_TRIES = 5
+TRY_AGAIN_S = 2.0
+MOST_PAUSE_S = 30.0
+SILENCE_S = 30.0  # the head gives a sign of life every 5 s while a client follows
+
+
+class SlurmBackend:
+    """This user's jobs on one cluster."""
+
+    def __init__(self, cluster: str, connection: Connection) -> None:
+        self.cluster: str | None = cluster
+        self._head = HeadProgram(connection)
+
+    def submit(
+        self, spec: JobSpec, work_directory: Path, after: Sequence[str] = ()
+    ) -> JobDirectory:
+        """Send what the head lacks of a job's files, and have it given to Slurm.
+
+        When the connection is lost it is tried again; the job is never given twice.
+
+        Raises:
+            InvalidInput: The job cannot run there; nothing was started, nothing is left.
+            Unreachable, AccessDenied: There is no way to the head.
+            LaunchError: The job is kept on the head, but Slurm does not answer.
+        """
+        manifest = list_snapshot(work_directory, spec.files)
+        refuse_missing_script(spec.command, manifest.holds)
+        numbers = tuple(self._number_to_wait_for(job_id) for job_id in after)
+        after_numbers = tuple(number for number in numbers if number is not None)
+        key = secrets.token_hex(16)
+        request: dict[str, Any] = {
+            "key": key,
+            "name": spec.name,
+            "work_directory": str(work_directory),
+            "entries": [entry.to_json() for entry in manifest.entries],
+        }
+
+        def once() -> JobRecord:
+            with self._head.ask("submit", **request) as dialogue:
+                first = dialogue.hear()
+                if "job" in first.document:  # a try of which no answer came has done it
+                    return JobRecord.from_json(first.document["job"])
+                _send_files(dialogue, manifest, first.document["missing"])
+                dialogue.tell(
+                    argument_vector(spec.command),
+                    **_parts(spec, key, first.document, after_numbers),
+                )
+                return JobRecord.from_json(dialogue.hear().document["job"])
+
+        return _directory(_again_when_lost(once))
+
+    def _number_to_wait_for(self, job_id: str) -> int | None:
+        """Return Slurm's number of a job to wait for; None of one that has completed already.
+
+        Raises:
+            InvalidInput: It has ended otherwise, so that it never will complete.
+        """
+        record = self.record(job_id)
+        if record.is_over and record.state != "COMPLETED":
+            raise InvalidInput(
+                "--after",
+                f"job {job_id} is {record.state}",
+                f"leave it out, or go on with it first: beowulf submit --resume {job_id}",
+            )
+        return None if record.is_over else record.slurm_job_id
+
+    def resume(self, job_id: str, **overrides: int | str | None) -> JobDirectory:
+        """Go on with a job that ended early, from its newest valid checkpoint.
+
+        Raises:
+            JobNotFound: No such job.
+            InvalidInput: The job still runs, has completed, or the resources don't fit.
+        """
+        key = secrets.token_hex(16)
+
+        def once() -> JobRecord:
+            with self._head.ask("resume", id=job_id, key=key) as dialogue:
+                first = dialogue.hear()
+                if "job" in first.document:
+                    return JobRecord.from_json(first.document["job"])
+                spec = parse_spec(first.data).with_resources(**overrides)
+                dialogue.tell(**_parts(spec, key, first.document))
+                return JobRecord.from_json(dialogue.hear().document["job"])
+
+        return _directory(_again_when_lost(once))
+
+    def record(self, job_id: str | None = None) -> JobRecord:
+        """Return the record of one job; without ID, of the newest."""
+        return JobRecord.from_json(self._answer("record", id=job_id).document["job"])
+
+    def records(self, last: int | None = None) -> list[JobRecord]:
+        """Return the records of all jobs, or of the ``last`` so many, oldest first."""
+        return _records(self._answer("records", last=last))
+
+    def cancel(self, job_ids: Sequence[str]) -> list[JobRecord]:
+        """End jobs and every process of theirs; those that are over stay as they are."""
+        return _records(self._answer("cancel", ids=list(job_ids)))
+
+    def log(self, job_id: str | None = None, tail: int | None = None) -> Log:
+        """Return what a job has printed, or its last ``tail`` lines."""
+        pieces = []
+        with self._head.ask("log", id=job_id, tail=tail) as dialogue:
+            while (frame := dialogue.hear()).document.get("more"):
+                pieces.append(frame.data)
+        facts = frame.document
+        data = b"".join([*pieces, frame.data])
+        return Log(str(facts["id"]), str(facts["path"]), data, int(facts["offset"]))
+
+    def follow(self, job_id: str, offset: int) -> Iterator[News]:
+        """Yield how a job is and what it prints from byte ``offset`` on, until it is over.
+
+        A connection that is lost is made anew, for as long as it takes.
+        """
+        record = self.record(job_id)
+
+        def frames() -> Iterator[Frame]:
+            # Read anew at each connection: it goes on at the byte that came last.
+            with self._head.ask("follow", SILENCE_S, id=job_id, offset=offset) as dialogue:
+                yield from dialogue.frames()
+
+        for frame in _for_as_long_as_it_takes(frames):
+            if "job" in frame.document:
+                record = JobRecord.from_json(frame.document["job"])
+            offset = int(frame.document.get("offset", offset))
+            yield News(record, frame.data)
+
+    def wait(self, job_ids: Sequence[str], timeout_s: float | None = None) -> list[JobRecord]:
+        """Return the jobs' records once all are over; a lost connection is made anew.
+
+        Raises:
+            LaunchError: ``timeout_s`` seconds have passed.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        over: dict[str, JobRecord] = {}
+
+        def frames() -> Iterator[Frame]:
+            left = [job_id for job_id in job_ids if job_id not in over]
+            with self._head.ask("wait", SILENCE_S, ids=left) as dialogue:
+                yield from dialogue.frames()
+
+        for frame in _for_as_long_as_it_takes(frames):
+            if "job" in frame.document:
+                record = JobRecord.from_json(frame.document["job"])
+                over[record.id] = record
+            elif deadline is not None and time.monotonic() > deadline:
+                raise still_running(JobRecord.from_json(frame.document["waiting"]))
+        return [over[job_id] for job_id in job_ids]
+
+    def fetch(self, job_id: str, target: Path, without: Sequence[str]) -> Arrival:
+        """Write a job's files to ``target``, but for the directories ``without``."""
+        arrival = Arrival(target)
+        have = arrival.have()
+        with self._head.ask("fetch", id=job_id, without=list(without), have=have) as dialogue:
+            target.mkdir(parents=True, exist_ok=True)
+            arrival.take(dialogue.frames())
+        return arrival
+
+    def place(self, job_id: str | None, rank: int) -> Place:
+        """Return where a rank of a running job is."""
+        return Place(**self._answer("place", id=job_id, rank=rank).document["place"])
+
+    def shell(self, place: Place) -> int:
+        """Open an interactive shell there, inside the job, and return its exit status."""
+        return self._head.connection.shell([
+            "srun", f"--jobid={place.slurm_job_id}", "--overlap", "--pty", "--mpi=none",
+            "--nodes=1", "--ntasks=1", f"--nodelist={place.host}", f"--chdir={place.code}",
+            "bash", "-l",
+        ])  # fmt: skip
+
+    def carry(
+        self, listener: socket.socket, place: Place, port: int, complain: Callable[[str], None]
+    ) -> None:
+        """Carry the listener's connections to a port there, until it is closed."""
+        relay(listener, self._head.connection, place.host, port, complain)
+
+    def _answer(self, request: str, **document: Any) -> Frame:
+        with self._head.ask(request, **document) as dialogue:
+            return dialogue.hear()
+
+
+def _send_files(dialogue: Dialogue, manifest: Manifest, missing: list[str]) -> None:
+    for digest in missing:
+        if digest not in manifest.sources:
+            raise BeowulfError(f"{dialogue.name}: asked for a file that this job does not have")
+        held = None  # the last piece is the one that says so
+        for piece in manifest.chunks(digest):
+            if held is not None:
+                dialogue.tell(held, file=digest, more=True)
+            held = piece
+        dialogue.tell(held or b"", file=digest, more=False)
+
+
+def _parts(
+    spec: JobSpec, key: str, told: dict[str, Any], after: tuple[int, ...] = ()
+) -> dict[str, Any]:
+    """Return what a job's directory on the head takes besides its files."""
+    script = render_slurm(
+        spec,
+        directory=f"{told['jobs']}/{JOB_ID}",
+        python=str(told["python"]),
+        comment=f"beowulf:{JOB_ID}:{key}",
+        after=after,
+        nodes_up=int(told["nodes_up"]),
+    )
+    return {"spec": format_spec(spec).decode(), "script": script, "ranks": spec.resources.ranks}
+
+
+def _directory(record: JobRecord) -> JobDirectory:
+    return JobDirectory(Path(record.directory))
+
+
+def _records(frame: Frame) -> list[JobRecord]:
+    return [JobRecord.from_json(job) for job in frame.document["jobs"]]
+
+
+def _again_when_lost(once: Callable[[], T]) -> T:
+    """Do what can be done again with the same key, until an answer comes.
+
+    Raises:
+        LaunchError: No answer came however often it was tried.
+    """
+    for tried in range(1, SUBMIT_TRIES + 1):
+        try:
+            return once()
+        except ConnectionLost as lost:
+            if tried == SUBMIT_TRIES:
+                raise LaunchError(
+                    f"{lost}; whether the job was accepted is not known: beowulf jobs"
+                ) from None
+            _say(f"connection lost ({lost}); trying again")
+            time.sleep(TRY_AGAIN_S * tried)
+    raise AssertionError
+
+
+def _for_as_long_as_it_takes(frames: Callable[[], Iterator[Frame]]) -> Iterator[Frame]:
+    """Yield frames from one connection after another, until one of them tells the end."""
+    pause_s = 0.0
+    while True:
+        try:
+            for frame in frames():
+                if pause_s:
+                    _say("connected again")
+                    pause_s = 0.0
+                yield frame
+        except Unreachable as lost:
+            if not pause_s:
+                _say(f"connection lost ({lost}); trying again until it is back, Ctrl-C leaves")
+            pause_s = min(MOST_PAUSE_S, pause_s * 2 or TRY_AGAIN_S)
+            time.sleep(pause_s)
+        else:
+            return
+
+
+def _say(words: str) -> None:
+    print(f"beowulf: {words}", file=sys.stderr)

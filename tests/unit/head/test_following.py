@@ -1,0 +1,100 @@
+"""A client is told what a job prints and how it is, until it is over or the client has gone."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from beowulf.errors import JobNotFound
+from beowulf.head import following, records
+from beowulf.head.following import Watched, follow, wait
+from beowulf.head.records import job_root
+from beowulf.job.events import record_event
+from tests.unit.head.conftest import Client
+
+if TYPE_CHECKING:
+    from beowulf.job.directory import JobDirectory
+    from tests.unit.head.conftest import FakeSlurm
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "LAST_WORDS_S", 0.0)
+    monkeypatch.setattr(following, "LOG_POLL_S", 0.01)
+    monkeypatch.setattr(following, "RECORD_EVERY_S", 0.02)
+    monkeypatch.setattr(following, "client_listens", lambda pause_s: not _pause(pause_s))
+
+
+def _pause(pause_s: float) -> bool:
+    return threading.Event().wait(pause_s)
+
+
+def end(job: JobDirectory, state: str = "COMPLETED", exit_code: int = 0) -> None:
+    record_event(job, "ended", state=state, reason="", exit_code=exit_code)
+    job.exit_code.write_text(f"{exit_code}\n")
+
+
+def test_a_log_is_told_from_a_byte_on_and_then_the_end(running: JobDirectory) -> None:
+    running.log.write_bytes(b"before\nafter\xff\n")
+
+    def print_more() -> None:
+        with running.log.open("ab") as file:
+            file.write(b"last words\n")
+        end(running)
+
+    timer = threading.Timer(0.1, print_more)
+    timer.start()
+    client = Client()
+    follow(client.peer(), {"id": "1", "offset": 7})
+    timer.join()
+    told = client.told
+    assert b"".join(frame.data for frame in told) == b"after\xff\nlast words\n"
+    states = [frame.document["job"]["state"] for frame in told if "job" in frame.document]
+    assert (states[0], states[-1]) == ("RUNNING", "COMPLETED")
+    assert told[-2].document["offset"] == running.log.stat().st_size
+    assert told[-1].document == {"over": True}
+
+
+def test_following_ends_when_the_client_has_gone(
+    running: JobDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running.log.write_bytes(b"something\n")
+    listening = iter([True, False])
+    monkeypatch.setattr(following, "client_listens", lambda _pause_s: next(listening))
+    client = Client()
+    follow(client.peer(), {"id": "1", "offset": 0})
+    assert [frame.data for frame in client.told] == [b"something\n"]
+
+
+def test_waiting_tells_each_job_as_it_ends(running: JobDirectory) -> None:
+    timer = threading.Timer(0.1, end, (running, "FAILED", 7))
+    timer.start()
+    client = Client()
+    wait(client.peer(), {"ids": ["1"]})
+    timer.join()
+    first, *_, job, over = (frame.document for frame in client.told)
+    assert first["waiting"]["state"] == "RUNNING"
+    assert (job["job"]["state"], job["job"]["exit_code"]) == ("FAILED", 7)
+    assert over == {"over": True}
+
+
+@pytest.mark.parametrize("job_id", ["2", "../1", "", "1/../1", "x" * 999])
+def test_a_job_that_there_is_not(running: JobDirectory, job_id: str) -> None:
+    del running
+    with pytest.raises(JobNotFound):
+        follow(Client().peer(), {"id": job_id, "offset": 0})
+    with pytest.raises(JobNotFound):
+        wait(Client().peer(), {"ids": ["1", job_id]})
+
+
+def test_slurm_is_asked_seldom_about_a_job_that_goes_on(
+    running: JobDirectory, slurm: FakeSlurm
+) -> None:
+    watched = Watched(job_root().find("1"))
+    assert {watched.record().state for _ in range(50)} == {"RUNNING"}
+    assert len(slurm.calls("squeue")) == 1
+    end(running)
+    assert watched.record().state == "COMPLETED"
+    assert len(slurm.calls("squeue")) == 1, "its own files said so"

@@ -1,0 +1,105 @@
+"""What is said of a job on a cluster: by its own files first, by Slurm where they are silent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from beowulf.head import records
+from beowulf.head.records import Slurm, record_of, records_of
+from beowulf.job.events import record_event
+from beowulf.job.record import read_exit_code
+
+if TYPE_CHECKING:
+    from beowulf.job.directory import JobDirectory
+    from tests.unit.head.conftest import FakeSlurm
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "LAST_WORDS_S", 0.0)
+
+
+@pytest.fixture
+def job(queued: JobDirectory) -> JobDirectory:
+    return queued
+
+
+def test_a_job_that_waits_says_why(job: JobDirectory) -> None:
+    record = record_of(job, Slurm())
+    assert (record.state, record.slurm_job_id) == ("QUEUED", 101)
+    assert record.reason
+
+
+def test_a_job_that_runs_is_told_by_its_own_files(job: JobDirectory, slurm: FakeSlurm) -> None:
+    slurm.set(101, "RUNNING", "node[1-4]")
+    assert record_of(job, Slurm()).state == "QUEUED"
+    record_event(job, "started", attempt=1, ranks=4)
+    assert record_of(job, Slurm()).state == "STARTING"
+    record_event(job, "running")
+    assert (record_of(job, Slurm()).state, record_of(job, Slurm()).reason) == ("RUNNING", "")
+
+
+def test_a_job_that_is_over_is_told_without_slurm(job: JobDirectory, slurm: FakeSlurm) -> None:
+    record_event(job, "ended", state="FAILED", reason="rank 1 failed", exit_code=7)
+    job.exit_code.write_text("7\n")
+    (record,) = records_of([job])
+    assert (record.state, record.reason, record.exit_code) == ("FAILED", "rank 1 failed", 7)
+    assert slurm.calls("squeue") == []
+
+
+@pytest.mark.parametrize(
+    ("word", "state"),
+    [
+        ("CANCELLED", "CANCELLED"), ("TIMEOUT", "TIMEOUT"), ("NODE_FAIL", "FAILED"),
+        ("OUT_OF_MEMORY", "FAILED"), ("FAILED", "FAILED"), ("COMPLETED", "FAILED"),
+    ],
+)  # fmt: skip
+def test_an_end_that_only_slurm_knows_is_written_down(
+    job: JobDirectory, slurm: FakeSlurm, word: str, state: str
+) -> None:
+    slurm.set(101, word, "node2")
+    record = record_of(job, Slurm())
+    assert record.state == state, "success is proven by the done-marker alone"
+    assert record.reason
+    assert record.exit_code not in {0, None}
+    slurm.forget()
+    assert record_of(job, Slurm()).reason == record.reason
+    assert read_exit_code(job) == record.exit_code
+
+
+def test_a_job_that_slurm_has_forgotten_is_unknown(job: JobDirectory, slurm: FakeSlurm) -> None:
+    slurm.forget()
+    record = record_of(job, Slurm())
+    assert record.state == "UNKNOWN"
+    assert "does not know it any more" in record.reason
+    assert read_exit_code(job) is None
+
+
+def test_while_slurm_is_silent_nothing_is_lost(job: JobDirectory, slurm: FakeSlurm) -> None:
+    slurm.answer("squeue", status=1, errors="Unable to contact slurm controller\n")
+    record = record_of(job, Slurm())
+    assert record.state == "UNKNOWN"
+    assert "the job is not lost" in record.reason
+    slurm.answer("squeue")
+    assert record_of(job, Slurm()).state == "QUEUED"
+
+
+def test_a_state_never_seen_before_is_one_that_may_still_run(
+    job: JobDirectory, slurm: FakeSlurm
+) -> None:
+    slurm.set(101, "TELEPORTING")
+    assert record_of(job, Slurm()).state == "QUEUED"
+
+
+def test_a_job_that_slurm_never_got(job: JobDirectory, slurm: FakeSlurm) -> None:
+    job.slurm_job_id.unlink()
+    record = record_of(job, Slurm())
+    assert (record.state, record.reason) == ("FAILED", records.NEVER_GIVEN)
+    assert slurm.calls("squeue") == []
+
+
+def test_many_jobs_are_asked_about_once(job: JobDirectory, slurm: FakeSlurm) -> None:
+    assert len(records_of([job] * 5)) == 5
+    assert len(slurm.calls("squeue")) == 1

@@ -1,0 +1,173 @@
+"""A job is taken from a client and given to Slurm, once, however often it is asked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from beowulf.durable import read_json_lines
+from beowulf.errors import BeowulfError, ConnectionLost, InvalidInput, LaunchError
+from beowulf.head import submission
+from beowulf.head.frames import Frame
+from beowulf.head.records import job_root
+from tests.unit.head.conftest import Client
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.unit.head.conftest import FakeSlurm
+
+TRAIN = b"print('hello')\n"
+DIGEST = hashlib.sha256(TRAIN).hexdigest()
+KEY = "0123456789abcdef0123456789abcdef"
+SCRIPT = "#!/bin/bash\n#SBATCH --chdir=/jobs/@JOB_ID@\n#SBATCH --comment=beowulf:@JOB_ID@:{key}\n"
+
+
+def request(key: str = KEY, **changes: Any) -> dict[str, Any]:
+    entries = [["train.py", "file", 0o644, 10**18, DIGEST]]
+    return {
+        "key": key, "name": "digits", "work_directory": "/home/me", "entries": entries, **changes
+    }  # fmt: skip
+
+
+def last_words(key: str = KEY) -> Frame:
+    script = SCRIPT.format(key=key)
+    return Frame({"spec": 'name = "digits"\n', "script": script, "ranks": 4}, b"python\0train.py\0")
+
+
+def file() -> Frame:
+    return Frame({"file": DIGEST, "more": False}, TRAIN)
+
+
+def submit(*sent: Frame, **changes: Any) -> Client:
+    client = Client(list(sent))
+    submission.submit(client.peer(), request(**changes))
+    return client
+
+
+@pytest.fixture(autouse=True)
+def _head(home: Path, slurm: FakeSlurm) -> None:
+    """Every test here needs a home on the head and a Slurm."""
+
+
+def test_a_job_gets_a_whole_directory_and_a_place_in_the_queue(
+    home: Path, slurm: FakeSlurm
+) -> None:
+    first, last = submit(file(), last_words()).told
+    jobs = home / "beowulf/jobs"
+    assert first.document["missing"] == [DIGEST]
+    assert first.document["jobs"] == str(jobs)
+    assert first.document["nodes_up"] == 2
+    job = last.document["job"]
+    assert (job["id"], job["name"], job["state"], job["ranks"]) == ("1", "digits", "QUEUED", 4)
+    assert job["directory"] == str(jobs / "1")
+    assert job["slurm_job_id"] == 101
+    assert (jobs / "1/code/train.py").read_bytes() == TRAIN
+    assert (jobs / "1/argv").read_bytes() == b"python\0train.py\0"
+    assert (jobs / "1/batch.sh").read_text() == SCRIPT.format(key=KEY).replace("@JOB_ID@", "1")
+    assert (jobs / "1/slurm_job_id").read_text() == "101\n"
+    assert slurm.calls("sbatch")[-1] == ["--parsable", str(jobs / "1/batch.sh")]
+    assert not (jobs / "1/trial.sh").exists()
+
+
+def test_what_the_head_has_does_not_travel_again() -> None:
+    submit(file(), last_words())
+    first, last = submit(last_words("f" * 32), key="f" * 32).told
+    assert first.document["missing"] == []
+    assert last.document["job"]["id"] == "2"
+
+
+def test_the_same_key_gives_the_same_job(slurm: FakeSlurm) -> None:
+    submit(file(), last_words())
+    (told,) = submit().told
+    assert told.document["job"]["id"] == "1"
+    assert len([words for words in slurm.calls("sbatch") if "--parsable" in words]) == 1
+
+
+def test_a_job_whose_number_was_lost_is_found_in_the_queue(slurm: FakeSlurm) -> None:
+    slurm.answer("sbatch", silent=True)  # Slurm takes it, and nothing comes back
+    with pytest.raises(LaunchError, match="whether it is in the queue is not known"):
+        submit(file(), last_words())
+    (told,) = submit().told
+    assert (told.document["job"]["id"], told.document["job"]["slurm_job_id"]) == ("1", 101)
+    assert len([words for words in slurm.calls("sbatch") if "--parsable" in words]) == 1
+
+
+def test_a_job_that_slurm_did_not_get_is_given_to_it_the_next_time(slurm: FakeSlurm) -> None:
+    silence = "sbatch: error: Batch job submission failed: Unable to contact slurm controller\n"
+    slurm.answer("sbatch", status=1, errors=silence)
+    with pytest.raises(LaunchError, match=r"job 1: .* the job is kept"):
+        submit(file(), last_words())
+    slurm.answer("sbatch")
+    (told,) = submit().told
+    assert told.document["job"]["state"] == "QUEUED"
+    assert job_root().ids() == ["1"]
+
+
+@pytest.mark.parametrize("command", ["test", "sbatch"])
+def test_what_slurm_refuses_leaves_nothing(slurm: FakeSlurm, home: Path, command: str) -> None:
+    said = "Batch job submission failed: Requested node configuration is not available"
+    slurm.answer(command, status=1, errors=f"sbatch: error: {said}\n")
+    with pytest.raises(InvalidInput):
+        submit(file(), last_words())
+    assert job_root().ids() == []
+    assert list((home / "beowulf/jobs").glob(".staging*")) == []
+    slurm.answer(command)
+    assert submit(last_words()).told[-1].document["job"]["id"] == "1"
+
+
+def test_a_controller_that_is_down_keeps_nothing(slurm: FakeSlurm) -> None:
+    slurm.answer("test", status=1, errors="Unable to contact slurm controller\n")
+    with pytest.raises(BeowulfError, match="nothing was kept: submit again"):
+        submit(file(), last_words())
+    assert job_root().ids() == []
+
+
+@pytest.mark.parametrize("sent", [(), (file(),), (Frame({"file": DIGEST, "more": True}, b"pri"),)])
+def test_a_client_that_is_cut_off_leaves_no_job(sent: tuple[Frame, ...], slurm: FakeSlurm) -> None:
+    with pytest.raises(ConnectionLost):
+        submit(*sent)
+    assert job_root().ids() == []
+    assert slurm.calls("sbatch") == []
+
+
+def test_a_file_in_pieces(home: Path) -> None:
+    pieces = [
+        Frame({"file": DIGEST, "more": True}, TRAIN[:4]),
+        Frame({"file": DIGEST, "more": False}, TRAIN[4:]),
+    ]
+    submit(*pieces, last_words())
+    assert (home / "beowulf/jobs/1/code/train.py").read_bytes() == TRAIN
+
+
+def test_a_head_without_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BEOWULF_CLUSTER_PYTHON", "/nowhere/python")
+    with pytest.raises(InvalidInput, match=r"no /nowhere/python on the head; site\.yml makes it"):
+        submit(file(), last_words())
+
+
+@pytest.mark.parametrize("key", ["", "../../x", "0" * 31, None])
+def test_a_key_that_is_none(key: Any) -> None:
+    with pytest.raises(InvalidInput, match=r"^key: "):
+        submit(key=key)
+
+
+def test_the_story_begins_with_the_submission(home: Path) -> None:
+    submit(file(), last_words())
+    (event,) = read_json_lines(home / "beowulf/jobs/1/events.jsonl")
+    assert (event["event"], event["attempt"], event["work_directory"]) == (
+        "submitted", 1, "/home/me",
+    )  # fmt: skip
+
+
+def test_nobody_else_can_read_a_job(home: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        submit(file(), last_words())
+    finally:
+        os.umask(before)
+    for path in (home / "beowulf/jobs", home / "beowulf/jobs/1", home / "beowulf/store"):
+        assert path.stat().st_mode & 0o077 == 0, path
