@@ -48,6 +48,16 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def see_anew(directory: Path) -> None:
+    """Let the next look at a name in ``directory`` ask the server, where that lies on NFS.
+
+    To open a directory is to have it compared with the server's. Without that, a computer may
+    believe for half a minute that a file which another one has written is not there.
+    """
+    with contextlib.suppress(OSError):
+        os.close(os.open(directory, os.O_RDONLY | os.O_DIRECTORY))
+
+
 def write_json(path: Path, value: object, *, sync: bool = True) -> None:
     """Replace ``path`` by one line of JSON, whole or not at all."""
     write_file(path, json.dumps(value).encode() + b"\n", sync=sync)

@@ -16,13 +16,19 @@ import sys
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from beowulf.durable import write_json
+from beowulf.durable import see_anew, write_json
 from beowulf.errors import LaunchError, TrainingError
 from beowulf.job.directory import JobDirectory
 from beowulf.job.events import utc_now
 from beowulf.job.heartbeat import Heartbeat, RankState, read_heartbeat, read_heartbeats
 from beowulf.job.parent import end_with_parent
-from beowulf.rank.environment import Placement, framework_variables, read_placement
+from beowulf.rank.environment import (
+    Placement,
+    framework_variables,
+    read_placement,
+    thread_variables,
+    usable_cores,
+)
 from beowulf.rank.script import leave, run_command
 
 if TYPE_CHECKING:
@@ -43,6 +49,7 @@ def main() -> NoReturn:
         os._exit(LaunchError.exit_status)
     endpoints = os.environ["BEOWULF_ENDPOINTS"].split(",")
     os.environ.update(framework_variables(placement, endpoints))
+    os.environ.update(thread_variables(os.environ, usable_cores()))
     watcher = os.getpid()
     child = os.fork()
     if child == 0:
@@ -113,6 +120,7 @@ def _write_done_if_last(directory: JobDirectory, placement: Placement) -> None:
     Each rank writes its own end before it reads the others', so the last one to do
     so sees them all. Two ranks may both be last: they write the same thing.
     """
+    see_anew(directory.heartbeats)
     finished = [
         heartbeat.rank
         for heartbeat in read_heartbeats(directory, placement.ranks)

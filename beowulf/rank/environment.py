@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,9 @@ from beowulf.errors import WorldSizeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+SCARCE_CORES = 2  # with no more cores per rank, one that waits must not keep others from computing
 
 
 @dataclass(frozen=True)
@@ -73,3 +77,31 @@ def framework_variables(placement: Placement, endpoints: list[str]) -> dict[str,
         "JAX_NUM_PROCESSES": str(placement.ranks),
         "JAX_PROCESS_ID": str(placement.rank),
     }
+
+
+def usable_cores() -> int:
+    """Return how many cores of this computer this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return os.cpu_count() or 1
+
+
+def thread_variables(environ: Mapping[str, str], usable: int) -> dict[str, str]:
+    """Return how many threads this rank may start, for those libraries that are left to it.
+
+    The batch script names their variables in BEOWULF_THREAD_VARIABLES where it can't
+    know the numbers: of unequal nodes each gives another number of cores. ``usable`` is how
+    many cores the kernel lets this process use; Slurm may have given fewer of them.
+    """
+    names = environ.get("BEOWULF_THREAD_VARIABLES", "").split()
+    if not names:
+        return {}
+    given = environ.get("SLURM_CPUS_ON_NODE", "")
+    cores = min(usable, int(given)) if given.isdecimal() else usable
+    sharers = environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", "")
+    each = max(1, cores // max(1, int(sharers) if sharers.isdecimal() else 1))
+    variables = dict.fromkeys(names, str(each))
+    if each <= SCARCE_CORES:
+        variables["OMPI_MCA_mpi_yield_when_idle"] = "1"
+    return variables

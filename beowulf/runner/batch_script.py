@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import re
 import shlex
 from typing import TYPE_CHECKING
 
 from beowulf import __version__
+from beowulf.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from beowulf.runner.machine import Layout
-    from beowulf.runner.spec import JobSpec
+    from beowulf.runner.spec import JobSpec, Resources
 
 # Every library that starts threads of its own reads one of these.
 THREAD_VARIABLES = (
@@ -21,6 +25,11 @@ THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
+SCARCE_CORES = 2  # with no more cores per rank, one that waits must not keep others from computing
+# The supervisor ends a job at its exact time limit; Slurm only if the supervisor could not.
+TIME_MARGIN_MIN = 2
+# Slurm reads these without quotes, and "%" as a pattern.
+SBATCH_WORD = re.compile(r"[A-Za-z0-9_./:@+=,~-]{1,4096}")
 
 
 def render_local(spec: JobSpec, layout: Layout, *, mpiexec: Path, python: Path) -> str:
@@ -29,20 +38,106 @@ def render_local(spec: JobSpec, layout: Layout, *, mpiexec: Path, python: Path) 
     It holds none of the user's words but the job's checked name: the command travels
     in a file of its own, the environment is set by the supervisor.
     """
+    return _render(
+        "local.sh.j2",
+        spec,
+        layout.threads_per_rank,
+        ranks=layout.ranks,
+        mpiexec=shlex.quote(str(mpiexec)),
+        python=shlex.quote(str(python)),
+    )
+
+
+def render_slurm(  # noqa: PLR0913 - what a job file doesn't know, each named at the call
+    spec: JobSpec,
+    *,
+    directory: str,
+    python: str,
+    comment: str,
+    after: tuple[int, ...] = (),
+    nodes_up: int,
+    attempt: int = 1,
+) -> str:
+    """Return the batch script of a job on a cluster, for ``sbatch``.
+
+    ``directory`` is the job's, ``python`` that of the environment all nodes see, ``comment`` is
+    kept by Slurm with the job, ``after`` are Slurm's numbers of jobs that must succeed first.
+    A job that asks for nothing gets one rank on each of ``nodes_up`` nodes, with all its cores.
+
+    Raises:
+        InvalidInput: The directory or comment has characters that Slurm would misread.
+    """
+    options = {
+        "job-name": spec.name,
+        "chdir": _sbatch_word("job directory", directory),
+        "output": f"{directory}/supervisor.log",
+        "open-mode": "append",
+        "comment": _sbatch_word("comment", comment),
+        "no-requeue": None,
+        **dict(_resource_options(spec.resources, nodes_up)),
+    }
+    if after:
+        options["dependency"] = "afterok:" + ":".join(str(int(number)) for number in after)
+    return _render(
+        "slurm.sh.j2",
+        spec,
+        spec.resources.threads_per_rank,
+        sbatch_options=[f"--{k}={v}" if v else f"--{k}" for k, v in options.items()],
+        directory=shlex.quote(directory),
+        attempt=int(attempt),
+        mpiexec="mpirun",
+        python=shlex.quote(python),
+        scarce_cores=SCARCE_CORES,
+    )
+
+
+def _resource_options(wanted: Resources, nodes_up: int) -> Iterator[tuple[str, str | None]]:
+    """Yield what to ask of Slurm: ranks wherever there are cores, or nodes as they are."""
+    if wanted.time_limit_s:
+        yield "time", str(math.ceil(wanted.time_limit_s / 60) + TIME_MARGIN_MIN)
+    if wanted.threads_per_rank:
+        yield "cpus-per-task", str(wanted.threads_per_rank)
+    if wanted.ranks:
+        yield "ntasks", str(wanted.ranks)
+        if wanted.memory_per_rank_mb:
+            per_core_mb = math.ceil(wanted.memory_per_rank_mb / (wanted.threads_per_rank or 1))
+            yield "mem-per-cpu", str(per_core_mb)
+        return
+    ranks_per_node = wanted.ranks_per_node or 1
+    yield "nodes", wanted.nodes or str(max(1, nodes_up))
+    yield "ntasks-per-node", str(ranks_per_node)
+    if wanted.memory_per_rank_mb:
+        yield "mem", str(ranks_per_node * wanted.memory_per_rank_mb)
+    if not wanted.threads_per_rank:  # whole nodes, whatever each has
+        yield "exclusive", None
+        if not wanted.memory_per_rank_mb:
+            yield "mem", "0"
+
+
+def _sbatch_word(field: str, word: str) -> str:
+    if not SBATCH_WORD.fullmatch(word):
+        raise InvalidInput(
+            field,
+            f"{word[:80]!r} has characters that Slurm does not take",
+            "letters, digits and _./:@+=,~- are fine",
+        )
+    return word
+
+
+def _render(template: str, spec: JobSpec, threads_per_rank: int | None, **values: object) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - slow to import
 
     templates = Environment(
         loader=PackageLoader("beowulf.runner"),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
+        trim_blocks=True,
         autoescape=False,  # noqa: S701 - a shell script, not HTML; every value is checked or quoted
     )
-    return templates.get_template("local.sh.j2").render(
+    return templates.get_template(template).render(
         name=spec.name,
         version=__version__,
-        ranks=layout.ranks,
-        threads_per_rank=layout.threads_per_rank,
+        threads_per_rank=threads_per_rank,
         thread_variables=[name for name in THREAD_VARIABLES if name not in spec.environment],
-        mpiexec=shlex.quote(str(mpiexec)),
-        python=shlex.quote(str(python)),
+        **values,
     )

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from beowulf.job.heartbeat import Heartbeat
 
 FinalState = Literal["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"]
-Stop = Literal["cancel", "time limit", "done"]
+# "slurm": Slurm ended the job, and nothing says that its owner asked for that.
+Stop = Literal["cancel", "time limit", "done", "slurm"]
 
 CANCELLED_EXIT_CODE = 143  # 128 + SIGTERM, as a shell reports a terminated program
 TIMEOUT_EXIT_CODE = 124  # as timeout(1) does
@@ -41,6 +42,7 @@ def judge(  # noqa: PLR0913 - each fact that counts, named at the call
     ranks: int,
     heartbeats: Sequence[Heartbeat],
     log_tail: bytes,
+    hosts_down: Sequence[str] = (),
 ) -> Outcome:
     """Say how a job ended.
 
@@ -49,10 +51,8 @@ def judge(  # noqa: PLR0913 - each fact that counts, named at the call
     """
     if done:
         return Outcome("COMPLETED", "", 0)
-    if stop == "cancel":
-        return Outcome("CANCELLED", "cancelled by its owner", CANCELLED_EXIT_CODE)
-    if stop == "time limit":
-        return Outcome("TIMEOUT", "ran longer than its time limit", TIMEOUT_EXIT_CODE)
+    if stop in ("cancel", "time limit", "slurm"):
+        return _stopped(stop, hosts_down)
     failed = [heartbeat for heartbeat in heartbeats if heartbeat.state == "failed"]
     lost = _rank_lost_with_its_watcher(log_tail)
     if lost and lost.rank not in {heartbeat.rank for heartbeat in failed}:
@@ -61,6 +61,19 @@ def judge(  # noqa: PLR0913 - each fact that counts, named at the call
     if failed:
         return _failure_of(min(failed, key=lambda heartbeat: heartbeat.time))
     return _failure_without_witness(launcher_status, ranks, heartbeats)
+
+
+def _stopped(stop: Stop, hosts_down: Sequence[str]) -> Outcome:
+    """Say why the job was stopped, by somebody or by what it had been promised."""
+    if stop == "cancel":
+        return Outcome("CANCELLED", "cancelled by its owner", CANCELLED_EXIT_CODE)
+    if stop == "time limit":
+        return Outcome("TIMEOUT", "ran longer than its time limit", TIMEOUT_EXIT_CODE)
+    if hosts_down:
+        return Outcome("FAILED", f"{', '.join(hosts_down)} stopped answering", UNPROVEN_EXIT_CODE)
+    return Outcome(
+        "CANCELLED", "ended through Slurm (scancel, or its administrator)", CANCELLED_EXIT_CODE
+    )
 
 
 @dataclass(frozen=True)
