@@ -11,7 +11,8 @@
         keeper.json, .log  the process that relays packages and listens for magic packets
         nodes/NODE/        disk.cow  console.log  host_keys  process.json  lock
         run/NODE/          User-Mode Linux's management console
-        snapshots/NAME/    snapshot.json  NODE.cow  NODE.host_keys
+        measured/          what the playbooks found out about the nodes
+        snapshots/NAME/    snapshot.json  NODE.cow  NODE.host_keys  measured/
 """
 
 from __future__ import annotations
@@ -147,6 +148,11 @@ class LabDirectory:
     def management_console(self, node: str) -> Path:
         """Return the socket on which a node takes orders from its computer."""
         return self.consoles / node / "mconsole"
+
+    @property
+    def measured(self) -> Path:
+        """What the playbooks remember of the nodes, as inventory/lab tells them."""
+        return self.path / "measured"
 
     @property
     def snapshots(self) -> Path:

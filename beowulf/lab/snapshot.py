@@ -54,6 +54,7 @@ def save(directory: LabDirectory, name: str, report: Report) -> None:
             m for m in settings.plan.machines if power.state(directory, m.name) != power.ABSENT
         ]
         for_each(machines, lambda machine: _save_node(directory, machine, unfinished))
+        _save_records(directory, unfinished)
         cables = network.cables(directory.name, settings.plan)
         write_json(
             unfinished / "snapshot.json",
@@ -103,6 +104,22 @@ def _copy_node(disk: Path, host_keys: Path, target: Path) -> None:
     shutil.copyfile(host_keys, target.with_name(f"{target.name}.host_keys"))
 
 
+def _save_records(directory: LabDirectory, target: Path) -> None:
+    """Keep what the playbooks remember of the nodes: by that they know a node's disk as it is."""
+    records = target / directory.measured.name
+    records.mkdir()
+    if directory.measured.is_dir():
+        shutil.copytree(directory.measured, records, dirs_exist_ok=True)
+
+
+def _restore_records(directory: LabDirectory, kept: Path) -> None:
+    """Let the playbooks remember what they did then, if the snapshot says what that was."""
+    records = kept / directory.measured.name
+    if records.is_dir():
+        shutil.rmtree(directory.measured, ignore_errors=True)
+        shutil.copytree(records, directory.measured)
+
+
 def _copy(source: Path, target: Path) -> None:
     run(["cp", "--sparse=always", "--reflink=auto", "--preserve=mode", source, target],
         timeout_s=600)  # fmt: skip
@@ -129,6 +146,7 @@ def restore(directory: LabDirectory, name: str, report: Report) -> None:
                 shutil.rmtree(files.path, ignore_errors=True)
         present = [m for m in settings.plan.machines if m.name in saved]
         for_each(present, lambda machine: _restore_node(directory, machine, kept))
+        _restore_records(directory, kept)
         write_known_hosts(directory, settings.plan)
     running = [machine for machine in present if saved[machine.name]["on"]]
     network.create(directory.name, settings.plan)
