@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "transport": {"errors"},
     "runner": {"errors", "durable", "job", "cluster", "transport", "head"},
     "head": {"errors", "durable", "job"},
-    "hardware": {"errors", "cluster", "transport"},
+    "hardware": {"errors", "job", "cluster", "transport"},
     "lab": {"errors", "durable", "cluster", "transport"},
     "dashboard": {"errors", "job", "runner", "hardware"},
     "cli": {
