@@ -16,7 +16,17 @@ import click
 
 from beowulf.cli.main import INTERRUPTED, cli
 from beowulf.cli.output import SCHEMA
-from beowulf.errors import BeowulfError, InvalidInput, JobNotFound, LaunchError, NodeUnreachable
+from beowulf.errors import (
+    AccessDenied,
+    BeowulfError,
+    InvalidInput,
+    JobNotFound,
+    LaunchError,
+    NodeUnreachable,
+)
+from beowulf.hardware.accounting import Usage
+from beowulf.hardware.findings import good
+from beowulf.hardware.nodes import parse_reports
 from beowulf.job.record import FINAL_STATES, JobRecord, Progress, State
 from beowulf.lab.machine import Machine
 from beowulf.lab.network import Cable
@@ -58,6 +68,10 @@ means something else, not when one is added.
 |---|---|
 | `submit --json`, `status --json` | `{{"schema": {schema}, "job": RECORD}}` |
 | `jobs --json`, `cancel --json`, `wait --json` | `{{"schema": {schema}, "jobs": [RECORD, ...]}}` |
+| `nodes --json` | `{{"schema": {schema}, "cluster": NAME, "nodes": [NODE, ...]}}` |
+| `history --json` | `{{"schema": {schema}, "cluster": NAME, "since", "of_everybody", \
+"users": [USER, ...]}}`; `of_everybody` is false where only one's own jobs are to be seen |
+| `check --json` | `{{"schema": {schema}, "cluster": NAME, "ok", "findings": [FINDING, ...]}}` |
 | `logs --json` | `{{"schema": {schema}, "log": {{"id", "offset", "lines"}}}}`; `offset` is the \
 log's size in bytes |
 
@@ -72,6 +86,16 @@ A `RECORD` holds:
 `progress`, unless it is null:
 
 {progress_fields}
+
+A `NODE` of a cluster holds:
+
+{cluster_node_fields}
+
+A `USER`, from Slurm's accounts, and a `FINDING`:
+
+{usage_fields}
+
+{finding_fields}
 
 `lab list --json` prints `{{"schema": {schema}, "labs": [{{"name"}}, ...]}}`, and
 `lab status --json` prints `{{"schema": {schema}, "lab": LAB}}`, also of a lab that does not exist.
@@ -115,11 +139,12 @@ Before a job is accepted, and for every other verb:
 | 0 | done |
 | {failed} | something failed; the message says what to do. |
 | {invalid} | a flag, a file or a field is wrong; nothing was started |
-| {unreachable} | a node of the lab is off or does not answer |
-| {no_job} | no such job, lab, node or snapshot |
+| {unreachable} | the cluster's head, or a node of the lab, is off or does not answer |
+| {no_job} | no such job, cluster, lab, node or snapshot |
+| {denied} | the head takes none of your keys, or its host key is another one |
 | {interrupted} | interrupted with Ctrl-C; a job that was being followed goes on |
 
-5 (authentication or host key) is kept for clusters, which are still to come. `lab ssh`
+`check` ends with 1 if anything is wrong that does not keep it from the head. `lab ssh`
 ends with the status of the command on the node, or with 255 where ssh itself failed.
 """
 
@@ -139,6 +164,7 @@ RECORD_FIELDS = {
     "checkpoint_step": "the step of the newest checkpoint, or null; `--resume` goes on from it",
     "result": "what `result.json` holds, or null",
     "pictures": "the pictures in the job directory, a list of paths",
+    "slurm_job_id": "the latest attempt's number in Slurm's queue; null on this computer",
     "elapsed_s": "seconds that the latest attempt has run, or null",
 }
 
@@ -148,6 +174,37 @@ PROGRESS_FIELDS = {
     "loss": "the newest loss, or null if the script averages none",
     "samples_per_s": "samples per second, all ranks together, or null",
     "time_left_s": "seconds left at this speed, or null",
+}
+
+CLUSTER_NODE_FIELDS = {
+    "name": "the node's name",
+    "state": "in plain words: `free`, `partly busy`, `busy`, `off`, `down`, `drained`, ...",
+    "slurm_state": "the same in Slurm's words",
+    "is_up": "whether it works, or could when a job comes",
+    "cores_used": "how many of its cores jobs have",
+    "cores": "how many it has",
+    "memory_used_mb": "how much of its memory jobs have",
+    "memory_mb": "how much jobs may have",
+    "load": "how many processes want a core, on average; or null",
+    "since": "since when it is in this state, or null",
+    "reason": "why it is out of work, as Slurm or a person said; empty if nobody did",
+    "reason_by": "who said so",
+    "jobs": "what runs there: Slurm's `number`, `user`, `name`, `state`, `started_at`",
+}
+
+USAGE_FIELDS = {
+    "user": "the user's name",
+    "core_hours": "cores times hours",
+    "jobs": "jobs that had cores",
+    "failures": "how many of them failed, or ran out of time or memory",
+    "running": "how many of them still run",
+}
+
+FINDING_FIELDS = {
+    "subject": "what was looked at",
+    "is_good": "true, false, or null if it could not be tried",
+    "words": "what was found",
+    "remedy": "what to do about it; empty if there is nothing",
 }
 
 NODE_FIELDS = {
@@ -174,6 +231,9 @@ STATES = {
     "TIMEOUT": "ended by its time limit",
     "UNKNOWN": "somebody is responsible for it, but its events cannot be read",
 }
+
+
+CLUSTER_NODE = "NodeName=node1 CPUTot=4 State=IDLE"
 
 
 def page() -> str:
@@ -261,6 +321,16 @@ def _json_section() -> str:
         progress_fields=_table(
             ("field", "meaning"), _described(example["progress"], PROGRESS_FIELDS)
         ),
+        cluster_node_fields=_table(
+            ("field", "meaning"),
+            _described(parse_reports(CLUSTER_NODE)[0].to_json(), CLUSTER_NODE_FIELDS),
+        ),
+        usage_fields=_table(
+            ("field", "meaning"), _described(Usage("ada", 1.0, 1, 0, 0).to_json(), USAGE_FIELDS)
+        ),
+        finding_fields=_table(
+            ("field", "meaning"), _described(good("slurm", "").to_json(), FINDING_FIELDS)
+        ),
         node_fields=_table(("field", "meaning"), _described(_node().to_json(), NODE_FIELDS)),
         example=json.dumps({"schema": SCHEMA, "job": example}, indent=2),
         states=_table(("state", "meaning"), final),
@@ -309,6 +379,7 @@ def _exit_section() -> str:
         invalid=InvalidInput.exit_status,
         no_job=JobNotFound.exit_status,
         unreachable=NodeUnreachable.exit_status,
+        denied=AccessDenied.exit_status,
         interrupted=INTERRUPTED,
     )
 

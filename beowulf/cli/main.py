@@ -31,6 +31,10 @@ VERBS = {
     "shell": "Open a shell where a rank of a job is.",
     "tunnel": "Reach a port of a job's node from this computer.",
     "wait": "Wait for jobs to end and return their exit status.",
+    "cluster": "Say which clusters there are, and how to reach them.",
+    "nodes": "List the cluster's machines and what runs there.",
+    "history": "Say who used how many core-hours.",
+    "check": "Say what is wrong with a cluster, and what to do.",
     "lab": "Run a lab of virtual machines on this computer.",
     "completion": "Print the completion script of a shell.",
 }
