@@ -7,7 +7,12 @@ import json
 import pytest
 
 from beowulf.errors import WorldSizeError
-from beowulf.rank.environment import Placement, framework_variables, read_placement
+from beowulf.rank.environment import (
+    Placement,
+    framework_variables,
+    read_placement,
+    thread_variables,
+)
 
 FOUR = {
     "BEOWULF_RANKS": "4", "BEOWULF_ATTEMPT": "2", "OMPI_COMM_WORLD_SIZE": "4",
@@ -63,3 +68,31 @@ def test_all_ranks_meet_at_the_same_place() -> None:
 def test_an_address_with_colons_is_kept_whole() -> None:
     variables = framework_variables(Placement(0, 1, 0, 1), ["[fe80::1]:5001"])
     assert (variables["MASTER_ADDR"], variables["MASTER_PORT"]) == ("[fe80::1]", "5001")
+
+
+@pytest.mark.parametrize(
+    ("given", "sharers", "usable", "threads"),
+    [
+        ("4", "1", 4, "4"),  # what Slurm gave on this node
+        ("4", "2", 8, "2"),  # shared by the ranks there, even where the kernel would allow more
+        ("4", "1", 2, "2"),  # the kernel keeps the job to fewer
+        ("", "2", 8, "4"),  # not Slurm
+        ("2", "4", 2, "1"),  # more ranks than cores
+        ("many", "some", 3, "3"),
+    ],
+)
+def test_threads_are_this_rank_s_part_of_the_node(
+    given: str, sharers: str, usable: int, threads: str
+) -> None:
+    environ = {
+        "BEOWULF_THREAD_VARIABLES": "OMP_NUM_THREADS MKL_NUM_THREADS",
+        "SLURM_CPUS_ON_NODE": given,
+        "OMPI_COMM_WORLD_LOCAL_SIZE": sharers,
+    }
+    found = thread_variables(environ, usable)
+    assert (found["OMP_NUM_THREADS"], found["MKL_NUM_THREADS"]) == (threads, threads)
+    assert ("OMPI_MCA_mpi_yield_when_idle" in found) == (int(threads) <= 2)
+
+
+def test_threads_that_the_batch_script_set_stay() -> None:
+    assert thread_variables({"OMP_NUM_THREADS": "7", "SLURM_CPUS_ON_NODE": "4"}, 4) == {}

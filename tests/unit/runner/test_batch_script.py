@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from beowulf.runner.batch_script import THREAD_VARIABLES, render_local
+from beowulf.errors import InvalidInput
+from beowulf.runner.batch_script import THREAD_VARIABLES, render_local, render_slurm
 from beowulf.runner.machine import Layout
-from beowulf.runner.spec import JobSpec
+from beowulf.runner.spec import JobSpec, Resources
 
 SPEC = JobSpec(
     name="digits",
@@ -78,3 +81,146 @@ def test_bash_can_read_every_script(ranks: int, threads_per_rank: int) -> None:
     script = render(ranks, threads_per_rank).encode()
     checked = subprocess.run(["/bin/bash", "-n"], input=script, capture_output=True, check=False)
     assert (checked.returncode, checked.stderr) == (0, b"")
+
+
+# --- On a cluster ---------------------------------------------------------------------------
+
+
+def for_slurm(resources: Resources | None = None, **given: Any) -> str:
+    defaults: dict[str, Any] = {
+        "directory": "/home/ada/beowulf/jobs/7", "python": "/opt/python", "comment": "beowulf:k",
+        "nodes_up": 4,
+    }  # fmt: skip
+    return render_slurm(replace(SPEC, resources=resources or Resources()), **defaults | given)
+
+
+def asked(resources: Resources | None = None, **given: Any) -> dict[str, str]:
+    """Return what a script asks of Slurm, by option."""
+    lines = for_slurm(resources, **given).splitlines()
+    assert lines[0] == "#!/bin/bash"
+    options = [line.removeprefix("#SBATCH --") for line in lines if line.startswith("#SBATCH")]
+    assert lines[1 : len(options) + 1] == [f"#SBATCH --{option}" for option in options]
+    return {option.partition("=")[0]: option.partition("=")[2] for option in options}
+
+
+ALWAYS = {
+    "job-name": "digits",
+    "chdir": "/home/ada/beowulf/jobs/7",
+    "output": "/home/ada/beowulf/jobs/7/supervisor.log",
+    "open-mode": "append",
+    "comment": "beowulf:k",
+    "no-requeue": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("resources", "expected"),
+    [
+        (Resources(), {"nodes": "4", "ntasks-per-node": "1", "exclusive": "", "mem": "0"}),
+        (Resources(ranks=6), {"ntasks": "6"}),
+        (
+            Resources(ranks=6, threads_per_rank=4, memory_per_rank_mb=1001),
+            {"ntasks": "6", "cpus-per-task": "4", "mem-per-cpu": "251"},
+        ),
+        (Resources(ranks=6, memory_per_rank_mb=300), {"ntasks": "6", "mem-per-cpu": "300"}),
+        (
+            Resources(nodes="2-4", ranks_per_node=2),
+            {"nodes": "2-4", "ntasks-per-node": "2", "exclusive": "", "mem": "0"},
+        ),
+        (
+            Resources(nodes="2", ranks_per_node=2, threads_per_rank=2, memory_per_rank_mb=300),
+            {"nodes": "2", "ntasks-per-node": "2", "cpus-per-task": "2", "mem": "600"},
+        ),
+        (
+            Resources(memory_per_rank_mb=300),
+            {"nodes": "4", "ntasks-per-node": "1", "exclusive": "", "mem": "300"},
+        ),
+    ],
+)
+def test_what_a_job_asks_of_slurm(resources: Resources, expected: dict[str, str]) -> None:
+    assert asked(resources) == ALWAYS | expected
+
+
+@pytest.mark.parametrize(
+    ("limit", "minutes"), [("1s", "3"), ("60s", "3"), ("61s", "4"), ("2h", "122")]
+)
+def test_slurm_s_time_limit_is_a_little_later_than_the_job_s(limit: str, minutes: str) -> None:
+    assert asked(Resources(ranks=1, time_limit=limit))["time"] == minutes
+
+
+def test_a_job_may_wait_for_others_to_succeed() -> None:
+    assert asked(after=(12, 13))["dependency"] == "afterok:12:13"
+    assert "dependency" not in asked()
+
+
+def test_a_cluster_without_any_node_up_is_asked_for_one() -> None:
+    assert asked(nodes_up=0)["nodes"] == "1"
+
+
+@pytest.mark.parametrize(
+    "word", ["", "a b", "a\nb", "%j", "a'b", 'a"b', "$(id)", "a\\b", "`id`", "#"]
+)
+def test_slurm_is_given_no_word_that_it_would_misread(word: str) -> None:
+    with pytest.raises(InvalidInput, match=r"job directory: .* Slurm"):
+        for_slurm(directory=word)
+    with pytest.raises(InvalidInput, match=r"comment: .* Slurm"):
+        for_slurm(comment=word)
+
+
+def test_none_of_the_users_words_are_in_slurm_s_script_either() -> None:
+    script = for_slurm()
+    assert "never" not in script
+    assert "`id`" not in script
+    assert "SECRET" not in script
+    assert "MKL_NUM_THREADS" not in script
+
+
+@pytest.mark.parametrize("resources", [Resources(), Resources(ranks=3, threads_per_rank=2)])
+@pytest.mark.parametrize("python", ["/opt/python", "/opt/a python's $(id)"])
+def test_bash_can_read_every_script_for_slurm(resources: Resources, python: str) -> None:
+    script = for_slurm(resources, python=python).encode()
+    checked = subprocess.run(["/bin/bash", "-n"], input=script, capture_output=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, b"")
+
+
+def run_for_slurm(script: str, directory: Path, **environment: str) -> list[str]:
+    """Run a script with an ``mpirun`` that only writes down what it is given; return that."""
+    fake_mpiexec(directory / "mpirun")
+    answer = subprocess.run(
+        ["/bin/bash", "-s"], input=script, check=True, capture_output=True, text=True, timeout=60,
+        env={"PATH": f"{directory}:/usr/bin:/bin", **environment},
+    )  # fmt: skip
+    return answer.stdout.splitlines()
+
+
+def test_slurm_starts_the_supervisor_and_that_the_ranks(tmp_path: Path) -> None:
+    python = tmp_path / "a python's"
+    python.write_text('#!/bin/bash\necho "supervisor $*"\n')
+    python.chmod(0o755)
+    (tmp_path / "code").mkdir()
+    script = for_slurm(directory=str(tmp_path), python=str(python), attempt=3)
+    # Another job's variables may be there: of the job that submits this one.
+    leaked = {"BEOWULF_JOB_DIR": "/of/another", "BEOWULF_ATTEMPT": "1"}
+    assert run_for_slurm(script, tmp_path, **leaked) == [
+        f"supervisor -P -m beowulf.runner.supervisor {tmp_path} 3"
+    ]
+    lines = run_for_slurm(script, tmp_path, BEOWULF_JOB_DIR=str(tmp_path), BEOWULF_RANKS="5")
+    assert lines[0] == str(tmp_path / "code")
+    assert lines[2:4] == ["-n", "5"]
+    assert lines[-4:] == [str(python), "-P", "-m", "beowulf.rank"]
+    assert lines[lines.index("--map-by") :][:4] == ["--map-by", "slot", "--bind-to", "none"]
+
+
+def test_threads_that_are_not_stated_are_left_to_the_ranks() -> None:
+    script = for_slurm(Resources(ranks=2))
+    assert "export OMP_NUM_THREADS" not in script
+    assert 'BEOWULF_THREAD_VARIABLES="OMP_NUM_THREADS ' in script
+    assert "export OMP_NUM_THREADS=3\n" in for_slurm(Resources(ranks=2, threads_per_rank=3))
+
+
+@pytest.mark.parametrize(("threads", "yields"), [(1, True), (2, True), (3, False)])
+def test_ranks_that_wait_let_others_compute_where_cores_are_scarce(
+    threads: int, yields: bool
+) -> None:
+    script = for_slurm(Resources(ranks=2, threads_per_rank=threads))
+    assert ("mpi_yield_when_idle 1" in script) == yields
