@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_a_file_that_cannot_be_sent_now_is_sent_later(
 
 def test_a_file_is_really_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
-    monkeypatch.setattr(shown.os, "fsync", synced.append)
+    monkeypatch.setattr(os, "fsync", synced.append)
     (tmp_path / "output.log").write_text("one\n")
     Shown([tmp_path / "output.log"]).pass_on()
     assert len(synced) == 1
