@@ -49,6 +49,7 @@ def _restart(peer: Peer, directory: JobDirectory, key: str) -> None:
         jobs=str(directory.path.parent),
         python=cluster_python(),
         nodes_up=queue.nodes_up(),
+        attempt=record.attempt + 1,
     )
     parts = peer.hear().document
     script = str(parts["script"]).replace(JOB_ID, directory.job_id)

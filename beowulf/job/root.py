@@ -41,8 +41,13 @@ class JobRoot:
 
         Raises:
             JobNotFound: No such job.
+            InvalidInput: The directory cannot be read.
         """
-        if not JOB_ID.fullmatch(job_id) or not (self.path / job_id).is_dir():
+        try:
+            found = bool(JOB_ID.fullmatch(job_id)) and (self.path / job_id).is_dir()
+        except OSError as error:
+            raise self._unreadable(error) from None
+        if not found and job_id not in self.ids():
             raise JobNotFound(f"no job {_shortened(job_id)}; beowulf jobs lists them")
         return JobDirectory(self.path / job_id)
 
@@ -68,12 +73,15 @@ class JobRoot:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise InvalidInput(
-                "job directory",
-                f"cannot read {self.path} ({error.strerror})",
-                f"check its permissions, or {self.elsewhere}",
-            ) from None
+            raise self._unreadable(error) from None
         return sorted((name for name in names if JOB_ID.fullmatch(name)), key=int)
+
+    def _unreadable(self, error: OSError) -> InvalidInput:
+        return InvalidInput(
+            "job directory",
+            f"cannot read {self.path} ({error.strerror})",
+            f"check its permissions, or {self.elsewhere}",
+        )
 
     def create(self, stage: Callable[[JobDirectory], None]) -> tuple[JobDirectory, int]:
         """Make a job directory that appears whole, under a new ID, locked by this process.

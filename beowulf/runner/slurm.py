@@ -233,6 +233,7 @@ def _parts(
         comment=f"beowulf:{JOB_ID}:{key}",
         after=after,
         nodes_up=int(told["nodes_up"]),
+        attempt=int(told.get("attempt", 1)),
     )
     return {"spec": format_spec(spec).decode(), "script": script, "ranks": spec.resources.ranks}
 

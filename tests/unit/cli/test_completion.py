@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from beowulf.cli.main import VERBS as VERBS_OF_MAIN
 from tests.conftest import Beowulf
 from tests.unit.cli.test_listings import end, make_job
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-VERBS = ["submit", "jobs", "status", "logs", "cancel", "wait", "lab", "completion"]
+VERBS = list(VERBS_OF_MAIN)
 
 
 def completed(beowulf: Beowulf, *words: str, **env: str) -> list[str]:

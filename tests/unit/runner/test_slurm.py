@@ -1,0 +1,311 @@
+"""The cluster's backend against the real program for the head, run on this computer.
+
+Slurm alone is not there: scripts stand in for its commands. The connection can be cut.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from beowulf.errors import (
+    CommandFailed,
+    ConnectionLost,
+    InvalidInput,
+    JobNotFound,
+    LaunchError,
+    Unreachable,
+)
+from beowulf.job.events import record_event
+from beowulf.runner import head_program
+from beowulf.runner import slurm as slurm_module
+from beowulf.runner.slurm import SlurmBackend
+from beowulf.runner.spec import spec_from
+from beowulf.transport.local import LocalConnection
+from tests.unit.head.conftest import home, slurm
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from beowulf.job.directory import JobDirectory
+    from beowulf.transport.connection import Conversation
+    from beowulf.transport.local import Finished
+    from tests.unit.head.conftest import FakeSlurm
+
+__all__ = ["home", "slurm"]
+
+SPEC = spec_from(
+    {"command": ["python", "train.py", "--text", "it's\n$(x)"], "resources": {"ranks": 2}}
+)
+
+
+class Weather:
+    """A connection to this computer that is lost when a test says so."""
+
+    name = "ada@head"
+
+    def __init__(self) -> None:
+        self.inner = LocalConnection()
+        self.cuts: list[int] = []
+        """After how many bytes each of the next conversations is cut; none left: never."""
+
+    def converse(self, arguments: Sequence[str]) -> Conversation:
+        inner = self.inner.converse(arguments)
+        return Cut(inner, self.cuts.pop(0)) if self.cuts else inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+class Cut:
+    """A conversation that is cut off after so many bytes came."""
+
+    def __init__(self, inner: Conversation, after: int) -> None:
+        self.inner = inner
+        self.left = after
+        self.is_cut = False
+
+    def receive(self, most: int = 65_536, timeout_s: float | None = None) -> bytes:
+        if self.left <= 0:
+            self.inner.close()
+            self.is_cut = True
+            raise ConnectionLost("ada@head: cut by the test")
+        data = self.inner.receive(min(most, self.left), timeout_s)
+        self.left -= len(data)
+        return data
+
+    def finish(self, timeout_s: float = 10) -> Finished:
+        if self.is_cut:
+            raise ConnectionLost("ada@head: cut by the test")
+        return self.inner.finish(timeout_s)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+@pytest.fixture
+def weather(monkeypatch: pytest.MonkeyPatch) -> Weather:
+    monkeypatch.setattr(slurm_module, "TRY_AGAIN_S", 0.01)
+    # The head's own Python, which in a test is the one that runs the tests.
+    start = head_program.START.replace("/usr/bin/python3", sys.executable)
+    monkeypatch.setattr(head_program, "START", start)
+    return Weather()
+
+
+@pytest.fixture
+def backend(weather: Weather, home: Path, slurm: FakeSlurm) -> SlurmBackend:
+    del home, slurm
+    return SlurmBackend("lab", weather)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "train.py").write_text("print('hello')\n")
+    (work / "data.bin").write_bytes(b"x" * 3_000_000)
+    (work / "link").symlink_to("train.py")
+    return work
+
+
+def end(job: JobDirectory, state: str = "COMPLETED", exit_code: int = 0) -> None:
+    record_event(job, "ended", state=state, reason="", exit_code=exit_code)
+    job.exit_code.write_text(f"{exit_code}\n")
+
+
+def test_a_job_arrives_whole(backend: SlurmBackend, work: Path, home: Path) -> None:
+    job = backend.submit(SPEC, work)
+    assert job.path == home / "beowulf/jobs/1"
+    assert (job.code / "train.py").read_text() == "print('hello')\n"
+    assert (job.code / "data.bin").stat().st_size == 3_000_000
+    assert (job.code / "link").readlink() == Path("train.py")
+    assert job.arguments.read_bytes() == b"python\0train.py\0--text\0it's\n$(x)\0"
+    script = job.batch_script.read_text()
+    assert "@JOB_ID@" not in script
+    assert "$(x)" not in script
+    record = backend.record("1")
+    assert (record.state, record.ranks, record.slurm_job_id) == ("QUEUED", 2, 101)
+    assert backend.records() == [record]
+
+
+def test_what_did_not_change_does_not_travel(
+    backend: SlurmBackend, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.submit(SPEC, work)
+    sent: list[str] = []
+    chunks = slurm_module.Manifest.chunks
+    monkeypatch.setattr(
+        slurm_module.Manifest, "chunks",
+        lambda self, digest: sent.append(self.sources[digest].name) or chunks(self, digest),
+    )  # fmt: skip
+    (work / "train.py").write_text("print('hello again')\n")
+    job = backend.submit(SPEC, work)
+    assert sent == ["train.py"]
+    assert (job.code / "data.bin").stat().st_size == 3_000_000
+
+
+@pytest.mark.parametrize("after", [0, 1, 40, 200, 260, 400])
+def test_a_connection_that_is_cut_gives_one_job(
+    backend: SlurmBackend, work: Path, weather: Weather, slurm: FakeSlurm, after: int
+) -> None:
+    backend.submit(SPEC, work)  # the program is there, so that what is cut is the submission
+    weather.cuts = [after]
+    job = backend.submit(SPEC, work)
+    given = [words for words in slurm.calls("sbatch") if words[0] == "--parsable"]
+    assert given == [
+        ["--parsable", str(job.path.parent / "1/batch.sh")],
+        ["--parsable", str(job.batch_script)],
+    ]
+    assert [record.id for record in backend.records()] == ["1", job.job_id]
+
+
+def test_a_connection_that_is_never_whole_is_given_up(
+    backend: SlurmBackend, work: Path, weather: Weather
+) -> None:
+    weather.cuts = [0] * 100
+    with pytest.raises(LaunchError, match="whether the job was accepted is not known"):
+        backend.submit(SPEC, work)
+
+
+def test_a_log_is_followed_across_cuts_without_a_byte_twice(
+    backend: SlurmBackend, work: Path, weather: Weather, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = backend.submit(SPEC, work)
+    text = b"".join(b"line %d \xff\x1b[31m\n" % number for number in range(20_000))
+    job.log.write_bytes(text)
+    end(job)
+    weather.cuts = [10**9, 1_000, 0, 300_000]  # the first one asks for the record
+    got = b"".join(news.log for news in backend.follow("1", 5))
+    assert got == text[5:]
+    assert "connection lost" in capsys.readouterr().err
+
+
+def test_waiting_goes_on_after_a_cut(backend: SlurmBackend, work: Path, weather: Weather) -> None:
+    for state, exit_code in (("COMPLETED", 0), ("FAILED", 7)):
+        end(backend.submit(SPEC, work), state, exit_code)
+    weather.cuts = [30, 0]
+    records = backend.wait(["2", "1"])
+    assert [(record.id, record.exit_code) for record in records] == [("2", 7), ("1", 0)]
+
+
+def test_waiting_has_an_end(backend: SlurmBackend, work: Path) -> None:
+    backend.submit(SPEC, work)
+    with pytest.raises(LaunchError, match="job 1 is still QUEUED; wait longer or cancel it"):
+        backend.wait(["1"], timeout_s=0)
+
+
+def test_the_program_is_put_on_the_head_once(
+    backend: SlurmBackend, home: Path, weather: Weather
+) -> None:
+    assert backend.records() == []
+    (program,) = (home / ".cache/beowulf/head").iterdir()
+    assert program.name == head_program.program()[0]
+    assert program.stat().st_mode & 0o077 == 0
+    weather.cuts = [10**9]
+    assert backend.records() == []
+    assert weather.cuts == [], "one conversation was enough"
+
+
+def test_a_home_that_cannot_be_written(backend: SlurmBackend, home: Path) -> None:
+    (home / ".cache").write_text("not a directory")
+    with pytest.raises(CommandFailed, match="cannot write beowulf's program to the home there"):
+        backend.records()
+
+
+def test_a_head_whose_python_is_missing(
+    backend: SlurmBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = head_program.START.replace(sys.executable, "/nowhere/python3")
+    monkeypatch.setattr(head_program, "START", start)
+    with pytest.raises(CommandFailed, match=r"cannot run beowulf's program there: .*nowhere"):
+        backend.records()
+
+
+def test_errors_come_back_as_what_they_are(backend: SlurmBackend, work: Path) -> None:
+    with pytest.raises(JobNotFound, match="no job '7'; beowulf jobs lists them"):
+        backend.record("7")
+    with pytest.raises(JobNotFound, match="no jobs yet"):
+        backend.log()
+    with pytest.raises(InvalidInput, match=r"^command: 'missing\.py' is not among"):
+        backend.submit(spec_from({"command": ["python", "missing.py"]}), work)
+
+
+def test_what_slurm_refuses_is_told_as_bad_input(
+    backend: SlurmBackend, work: Path, slurm: FakeSlurm
+) -> None:
+    slurm.answer(
+        "test",
+        status=1,
+        errors="allocation failure: Requested node configuration is not available\n",
+    )
+    with pytest.raises(InvalidInput, match=r"^resources: the cluster has not so many"):
+        backend.submit(SPEC, work)
+    assert backend.records() == []
+
+
+def test_a_job_that_ended_is_resumed_with_other_resources(
+    backend: SlurmBackend, work: Path
+) -> None:
+    job = backend.submit(SPEC, work)
+    end(job, "FAILED", 7)
+    assert backend.resume("1", ranks=3) == job
+    record = backend.record("1")
+    assert (record.state, record.attempt, record.ranks) == ("QUEUED", 2, 3)
+    assert record.slurm_job_id == 102
+    with pytest.raises(InvalidInput, match="still running"):
+        backend.resume("1")
+
+
+def test_a_job_after_another_waits_for_slurm_s_number_of_it(
+    backend: SlurmBackend, work: Path
+) -> None:
+    first = backend.submit(SPEC, work)
+    second = backend.submit(SPEC, work, after=["1"])
+    assert "--dependency=afterok:101" in second.batch_script.read_text()
+    end(first)
+    third = backend.submit(SPEC, work, after=["1"])
+    assert "--dependency" not in third.batch_script.read_text()
+    end(second, "FAILED", 1)
+    with pytest.raises(InvalidInput, match="--after: job 2 is FAILED"):
+        backend.submit(SPEC, work, after=["2"])
+
+
+def test_cancelling_and_fetching(backend: SlurmBackend, work: Path, tmp_path: Path) -> None:
+    backend.submit(SPEC, work)
+    (record,) = backend.cancel(["1"])
+    assert record.state == "CANCELLED"
+    arrival = backend.fetch("1", tmp_path / "here", ["code"])
+    assert "events.jsonl" in arrival.brought
+    assert not (tmp_path / "here/code").exists()
+    assert backend.fetch("1", tmp_path / "here", ["code"]).brought == []
+
+
+def test_a_head_that_is_away(work: Path) -> None:
+    class Away(Weather):
+        def converse(self, arguments: Sequence[str]) -> Conversation:
+            del arguments
+            raise Unreachable("ada@head: does not answer")
+
+    with pytest.raises(Unreachable, match="does not answer"):
+        SlurmBackend("lab", Away()).submit(SPEC, work)  # type: ignore[arg-type]
+
+
+def test_a_file_that_changes_while_it_is_sent(
+    backend: SlurmBackend, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = slurm_module.list_snapshot
+
+    def then_changed(*arguments: Any) -> Any:
+        manifest = listed(*arguments)
+        (work / "train.py").write_text("print('changed')\n")
+        return manifest
+
+    monkeypatch.setattr(slurm_module, "list_snapshot", then_changed)
+    with pytest.raises(InvalidInput, match="changed while it was sent; submit again"):
+        backend.submit(SPEC, work)
+    assert backend.records() == []
+    shutil.rmtree(work)
