@@ -24,7 +24,7 @@ FIELDS = "User,JobID,State,Start,End,ElapsedRaw,AllocCPUS"
 # $1 is the beginning of the time asked for, in UTC: digits, - : and T only.
 SCRIPT = f"""\
 export TZ=UTC LC_ALL=C
-echo "$(id -un)|$(id -u)|$(sacctmgr -n -P show user name="$(id -un)" format=AdminLevel 2>&-)"
+echo "asker|$(id -un)|$(id -u)|$(sacctmgr -n -P show user name="$(id -un)" format=AdminLevel 2>&-)"
 scontrol show config 2>&- | grep -i '^PrivateData'
 echo {MARK}
 exec sacct --allusers --noheader --parsable2 --allocations --starttime="$1" --format={FIELDS}
@@ -124,11 +124,14 @@ def parse_history(told: str, since: datetime) -> History:
 
 def _sees_all(asker: str) -> bool:
     """Say whether who asked sees everybody's jobs: an operator, root, or nothing is private."""
-    first, _, rest = asker.partition("\n")
-    fields = first.split("|")
-    if len(fields) >= 3 and (fields[1] == "0" or fields[2] in ("Administrator", "Operator")):
-        return True
-    private = rest.partition("=")[2].strip().lower()
+    private = ""
+    for line in asker.splitlines():  # a person's .bashrc may have printed others
+        if line.startswith("asker|"):
+            _, _, number, level = [*line.split("|"), "", ""][:4]
+            if number == "0" or level in ("Administrator", "Operator"):
+                return True
+        elif line.startswith("PrivateData"):
+            private = line.partition("=")[2].strip().lower()
     return bool(private) and not re.search(r"\b(all|jobs|usage)\b", private)
 
 

@@ -17,7 +17,7 @@ LONG_AGO = datetime(2026, 11, 22, tzinfo=UTC)
 
 
 def sacct(*lines: str) -> str:
-    return "ada|2001|None\n@@accounts\n" + "".join(f"{line}\n" for line in lines)
+    return "asker|ada|2001|None\n@@accounts\n" + "".join(f"{line}\n" for line in lines)
 
 
 def test_core_hours_are_cores_times_time() -> None:
@@ -43,12 +43,16 @@ def test_an_ordinary_user_is_told_that_others_are_not_shown_and_an_administrator
     [("none", True), ("accounts,users", True), ("usage", False), ("jobs,usage", False)],
 )
 def test_what_is_private_decides_for_an_ordinary_user(private: str, all_seen: bool) -> None:
-    told = f"ada|2001|None\nPrivateData             = {private}\n@@accounts\n"
+    told = f"asker|ada|2001|None\nPrivateData             = {private}\n@@accounts\n"
     assert parse_history(told, LONG_AGO).of_everybody is all_seen
 
 
+def test_what_a_person_s_shell_prints_before_is_passed_over() -> None:
+    assert parse_history(f"Welcome!\n{ALL}", LONG_AGO) == parse_history(ALL, LONG_AGO)
+
+
 def test_an_operator_sees_all() -> None:
-    told = "ada|2001|Operator\nPrivateData = usage\n@@accounts\n"
+    told = "asker|ada|2001|Operator\nPrivateData = usage\n@@accounts\n"
     assert parse_history(told, LONG_AGO).of_everybody
 
 
@@ -84,7 +88,7 @@ def test_the_time_travels_as_a_word_of_its_own_in_utc() -> None:
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (Answer(b"ada|1|\n@@accounts\nSlurm accounting storage is disabled\n", 1), "no accounts"),
+        (Answer(b"@@accounts\nSlurm accounting storage is disabled\n", 1), "no accounts"),
         (Answer(b"", 1, "sacct: error: Problem talking to the database: Connection refused\n"),
          "systemctl status slurmdbd"),
         (Answer(b"", 127, "sh: sacct: not found\n"), "not installed"),

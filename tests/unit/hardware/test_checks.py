@@ -93,6 +93,12 @@ def test_an_account_without_a_shell_is_one_line() -> None:
         ask_facts(FakeConnection([answer]))
 
 
+def test_what_a_person_s_shell_prints_before_is_passed_over() -> None:
+    facts = ask_facts(FakeConnection([Answer(f"Welcome!\n{WELL}".encode())]))
+    assert len(facts.nodes) == 4
+    assert facts.values["home"] == "/home/ada"
+
+
 def test_facts_are_asked_for_in_one_round_trip() -> None:
     connection = FakeConnection([Answer(WELL.encode())])
     facts = ask_facts(connection)
