@@ -12,7 +12,7 @@ from beowulf.transport.local import Finished, explanation, require_terminal, sho
 from beowulf.transport.ssh_channel import ChannelConversation
 from beowulf.transport.ssh_login import Login, ask_on_terminal
 from beowulf.transport.ssh_route import KINDS, Means, Route, Trust, open_route, presented_key
-from beowulf.transport.ssh_transport import Timeouts, watch
+from beowulf.transport.ssh_transport import Timeouts, load_paramiko, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -133,6 +133,7 @@ class SshConnection:
 
     def open_channel(self, kind: str, to: tuple[str, int] | None = None) -> paramiko.Channel:
         """Open a channel, on a new connection where the one that there was is lost."""
+        load_paramiko()
         import paramiko  # noqa: PLC0415 - slow to import
 
         limit_s = self._means.timeouts.connect_s
@@ -152,10 +153,10 @@ class SshConnection:
         )
 
     def _start(self, arguments: Sequence[str]) -> ChannelConversation:
-        import paramiko  # noqa: PLC0415 - slow to import
-
         words = tuple(arguments)
         channel = self.open_channel("session")
+        import paramiko  # noqa: PLC0415 - slow to import, and not before open_channel has
+
         try:
             # Its login shell reads one line; quoted, every word arrives as it is.
             channel.exec_command(shlex.join(words))
@@ -213,6 +214,7 @@ def first_contact(
     Raises:
         Unreachable, AuthenticationFailed, HostKeyMismatch: It, or a jump host, is.
     """
+    load_paramiko()
     trust = Trust(lambda _: None, [kind] if kind else [])
     route = open_route(address, trust, Means(timeouts or Timeouts(), ask_on_terminal()))
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -20,6 +21,20 @@ class Timeouts:
 
     connect_s: float = 15
     silence_s: float = 30
+
+
+def load_paramiko() -> None:
+    """Import paramiko without what it would read ssh's configuration with: ssh itself does.
+
+    That library, invoke, is a third of the import's time, and paramiko does without it.
+    """
+    if "paramiko" in sys.modules or "invoke" in sys.modules:
+        return
+    sys.modules["invoke"] = None  # type: ignore[assignment]  # Python's way to say: not there
+    try:
+        import paramiko  # noqa: F401, PLC0415 - slow to import
+    finally:
+        del sys.modules["invoke"]
 
 
 def lively_transport(way: Any, timeouts: Timeouts) -> paramiko.Transport:

@@ -416,3 +416,17 @@ def test_an_agent_that_is_gone_is_no_trouble(
 def test_importing_it_does_not_import_paramiko() -> None:
     code = "import sys, beowulf.transport.ssh; assert 'paramiko' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_paramiko_comes_without_what_it_does_not_need_here(server: Server, person: Person) -> None:
+    code = (
+        "import sys\n"
+        "from beowulf.transport.ssh import SshConnection\n"
+        "from beowulf.transport.ssh_config import Address\n"
+        "connection = SshConnection(Address('127.0.0.1', None, int(sys.argv[1])), sys.argv[2])\n"
+        "print(connection.run(['echo', 'there']).output.strip(), 'invoke' in sys.modules)\n"
+        "connection.close()\n"
+    )
+    command = [sys.executable, "-c", code, str(server.port), str(server.key)]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert answer.stdout == "there False\n"
