@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from beowulf.head.frames import Peer
     from beowulf.job.directory import JobDirectory
 
-PRIVATE = frozenset({"supervisor.lock", "claim", "key"})
+PRIVATE = ("supervisor.lock", "claim-", "key")  # of no use elsewhere
 
 
 def log(peer: Peer, document: dict[str, Any]) -> None:
@@ -83,7 +83,7 @@ def _files(top: Path, without: set[str]) -> Iterator[Path]:
         for name in sorted(names):
             path = here / name
             hidden = name.startswith(".") and here.name != "code"
-            if hidden or (here == top and name in PRIVATE):
+            if hidden or (here == top and name.startswith(PRIVATE)):
                 continue
             if stat.S_ISREG(path.lstat().st_mode):
                 yield path

@@ -71,7 +71,7 @@ def _was_given(directory: JobDirectory, key: str) -> bool:
 def _forget_last_attempt(directory: JobDirectory, record: JobRecord, ranks: object) -> None:
     record_event(directory, "resubmitted", attempt=record.attempt + 1, ranks=ranks)
     for leftover in (
-        directory.slurm_job_id, directory.claim, directory.exit_code, directory.done,
+        directory.slurm_job_id, directory.exit_code, directory.done,
         directory.cancel_request,
     ):  # fmt: skip
         leftover.unlink(missing_ok=True)

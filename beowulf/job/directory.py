@@ -122,10 +122,9 @@ class JobDirectory:
         """The number by which Slurm knows the job, where Slurm has it."""
         return self.path / "slurm_job_id"
 
-    @property
-    def claim(self) -> Path:
-        """Made by the one Slurm job that runs this job: a second one sees it and ends."""
-        return self.path / "claim"
+    def claim(self, attempt: int) -> Path:
+        """Return the file that names the one Slurm job that runs an attempt of this job."""
+        return self.path / f"claim-{attempt}"
 
     @property
     def key(self) -> Path:

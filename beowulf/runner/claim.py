@@ -11,14 +11,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from beowulf.job.directory import JobDirectory
-
-
-def claim_file(directory: JobDirectory, attempt: int) -> Path:
-    """Return the file that holds the number of the Slurm job that runs this attempt."""
-    return directory.path / f"claim-{attempt}"
 
 
 def claim(directory: JobDirectory, attempt: int, slurm_job_id: int) -> int:
@@ -30,7 +23,7 @@ def claim(directory: JobDirectory, attempt: int, slurm_job_id: int) -> int:
         OSError: The job directory is gone, or cannot be written.
         ValueError: The claim that is there is damaged.
     """
-    wanted = claim_file(directory, attempt)
+    wanted = directory.claim(attempt)
     # A link appears whole, and for one writer only, also where two hosts try at the same moment.
     descriptor, temporary = tempfile.mkstemp(dir=directory.path, prefix=f".{wanted.name}.")
     try:

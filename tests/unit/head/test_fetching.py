@@ -54,7 +54,7 @@ def test_directories_can_stay_and_private_files_do(running: JobDirectory, tmp_pa
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
     (running.path / ".result.json.new").touch()
-    running.claim.touch()
+    running.claim(1).touch()
     brought = set(fetched(tmp_path / "here", "checkpoints").brought)
     assert {"code/train.py", "code/checkpoints/x"} <= brought
     assert not {name for name in brought if name.startswith(("checkpoints", ".", "claim"))}

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from beowulf.job.directory import JobDirectory
-from beowulf.runner.claim import claim, claim_file
+from beowulf.runner.claim import claim
 
 
 def test_the_first_to_claim_has_it(tmp_path: Path) -> None:
     directory = JobDirectory(tmp_path)
     assert claim(directory, 1, 71) == 71
     assert claim(directory, 1, 72) == 71
-    assert claim_file(directory, 1).read_text() == "71\n"
+    assert directory.claim(1).read_text() == "71\n"
 
 
 def test_a_job_that_slurm_starts_again_keeps_its_claim(tmp_path: Path) -> None:
@@ -41,12 +41,12 @@ def test_of_many_at_once_one_has_it_and_nothing_is_left_behind(tmp_path: Path) -
         thread.join()
     assert len(owners) == 16
     assert len(set(owners)) == 1
-    assert list(tmp_path.iterdir()) == [claim_file(directory, 1)]
+    assert list(tmp_path.iterdir()) == [directory.claim(1)]
 
 
 def test_a_damaged_claim_is_an_error(tmp_path: Path) -> None:
     directory = JobDirectory(tmp_path)
-    claim_file(directory, 1).write_text("")
+    directory.claim(1).write_text("")
     with pytest.raises(ValueError, match="invalid literal"):
         claim(directory, 1, 71)
 

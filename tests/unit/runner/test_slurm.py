@@ -23,13 +23,14 @@ from beowulf.errors import (
 from beowulf.job.events import record_event
 from beowulf.runner import head_program
 from beowulf.runner import slurm as slurm_module
+from beowulf.runner.manifest import Manifest, list_snapshot
 from beowulf.runner.slurm import SlurmBackend
 from beowulf.runner.spec import spec_from
 from beowulf.transport.local import LocalConnection
 from tests.unit.head.conftest import home, slurm
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from beowulf.job.directory import JobDirectory
     from beowulf.transport.connection import Conversation
@@ -99,7 +100,7 @@ def weather(monkeypatch: pytest.MonkeyPatch) -> Weather:
 @pytest.fixture
 def backend(weather: Weather, home: Path, slurm: FakeSlurm) -> SlurmBackend:
     del home, slurm
-    return SlurmBackend("lab", weather)  # type: ignore[arg-type]
+    return SlurmBackend("lab", weather)
 
 
 @pytest.fixture
@@ -137,11 +138,13 @@ def test_what_did_not_change_does_not_travel(
 ) -> None:
     backend.submit(SPEC, work)
     sent: list[str] = []
-    chunks = slurm_module.Manifest.chunks
-    monkeypatch.setattr(
-        slurm_module.Manifest, "chunks",
-        lambda self, digest: sent.append(self.sources[digest].name) or chunks(self, digest),
-    )  # fmt: skip
+    chunks = Manifest.chunks
+
+    def noted(manifest: Manifest, digest: str) -> Iterator[bytes]:
+        sent.append(manifest.sources[digest].name)
+        return chunks(manifest, digest)
+
+    monkeypatch.setattr(Manifest, "chunks", noted)
     (work / "train.py").write_text("print('hello again')\n")
     job = backend.submit(SPEC, work)
     assert sent == ["train.py"]
@@ -291,16 +294,14 @@ def test_a_head_that_is_away(work: Path) -> None:
             raise Unreachable("ada@head: does not answer")
 
     with pytest.raises(Unreachable, match="does not answer"):
-        SlurmBackend("lab", Away()).submit(SPEC, work)  # type: ignore[arg-type]
+        SlurmBackend("lab", Away()).submit(SPEC, work)
 
 
 def test_a_file_that_changes_while_it_is_sent(
     backend: SlurmBackend, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listed = slurm_module.list_snapshot
-
-    def then_changed(*arguments: Any) -> Any:
-        manifest = listed(*arguments)
+    def then_changed(*arguments: Any) -> Manifest:
+        manifest = list_snapshot(*arguments)
         (work / "train.py").write_text("print('changed')\n")
         return manifest
 

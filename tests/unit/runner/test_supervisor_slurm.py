@@ -21,7 +21,6 @@ from beowulf.durable import write_file
 from beowulf.job.directory import JobDirectory
 from beowulf.job.events import read_events, record_event
 from beowulf.runner.batch_script import render_slurm
-from beowulf.runner.claim import claim_file
 from beowulf.runner.command import argument_vector
 from beowulf.runner.spec import JobSpec, Resources, format_spec
 
@@ -151,7 +150,7 @@ def test_slurm_s_signal_leads_to_a_written_end(job: Job) -> None:
 def test_the_signal_may_come_as_early_as_it_likes(job: Job) -> None:
     """Python needs a moment until it can hear; from the claim on, the end is written."""
     batch = job.start(SLEEP)
-    wait_for(claim_file(job.directory, 1).exists)
+    wait_for(job.directory.claim(1).exists)
     batch.send_signal(signal.SIGTERM)
     assert output_of(batch) == (143, "")
     assert job.end[0] == "CANCELLED"
