@@ -68,6 +68,11 @@ means something else, not when one is added.
 |---|---|
 | `submit --json`, `status --json` | `{{"schema": {schema}, "job": RECORD}}` |
 | `jobs --json`, `cancel --json`, `wait --json` | `{{"schema": {schema}, "jobs": [RECORD, ...]}}` |
+| `submit --array ... --json` | the same, each RECORD with the `settings` of its trial |
+| `cluster list --json` | `{{"schema": {schema}, "clusters": [{{"name", "host", "user", "port", \
+"fingerprint", "default"}}, ...]}}` |
+| `fetch --json` | `{{"schema": {schema}, "fetch": {{"id", "directory", "files", "brought", \
+"bytes"}}}}`; of its `files`, `brought` are those that were not there already |
 | `nodes --json` | `{{"schema": {schema}, "cluster": NAME, "nodes": [NODE, ...]}}` |
 | `history --json` | `{{"schema": {schema}, "cluster": NAME, "since", "of_everybody", \
 "users": [USER, ...]}}`; `of_everybody` is false where only one's own jobs are to be seen |

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DIGITS = REPOSITORY / "jobs" / "digits" / "job.toml"
 PAGE = REPOSITORY / "docs" / "cluster.md"
-PATIENCE_S = 300
+PATIENCE_S = 600
 TOLERANCE = 1e-6
 
 
@@ -123,7 +123,7 @@ def test_the_head_must_be_the_one_that_it_says(untouched_cluster: Cluster, tmp_p
     laptop = Laptop(tmp_path, untouched_cluster)
     unasked = laptop.try_to("cluster", "add", "closet", "ada@head")
     assert unasked.returncode == 2
-    assert fingerprint(untouched_cluster) in unasked.stderr.decode()
+    assert "no terminal on which to agree" in unasked.stderr.decode()
     wrong = laptop.try_to(
         "cluster", "add", "closet", "ada@head", "--fingerprint", f"SHA256:{'A' * 43}"
     )
