@@ -73,6 +73,8 @@ DEFAULT = Path("/etc/default/ufw")
 CONF = Path("/etc/ufw/ufw.conf")
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 SYSCTL = Path("/etc/sysctl.d/60-beowulf-firewall.conf")
+IPTABLES, IP6TABLES, CHAIN = "/usr/sbin/iptables", "/usr/sbin/ip6tables", "ufw-user-input"
+LOADED = re.compile(r"-p (tcp|udp) .*--dports? (\S+) .*dapp_([^'\\]+)")
 # The first is what ufw calls it, the second what its file does.
 DEFAULTS = {"incoming": ("deny", "INPUT", "DROP"), "outgoing": ("allow", "OUTPUT", "ACCEPT")}
 ANYWHERE = ("0.0.0.0/0", "::/0")
@@ -144,6 +146,9 @@ class Policy:
             self.ufw(words)
         if "ENABLED=yes" not in text_of(CONF) or not self.is_active():
             self.ufw(["--force", "enable"])
+        elif not self.is_loaded():
+            # Called over ssh, as here, ufw writes an update of the profile down, and no more.
+            self.ufw(["reload"])
         self.settle_forwarding()
         if self.actions and not self.module.check_mode:
             # ufw does not; without it a power cut now could leave no rules at the next boot.
@@ -184,6 +189,14 @@ class Policy:
     def is_active(self) -> bool:
         """Return whether the kernel has ufw's rules."""
         return "Status: active" in str(self.module.run_command([UFW, "status"])[1])
+
+    def is_loaded(self) -> bool:
+        """Return whether the kernel lets in the ports of the profile, and no others."""
+        six = ":" in self.source
+        command = [IP6TABLES if six else IPTABLES, "-S", "ufw6-user-input" if six else CHAIN]
+        found = LOADED.findall(str(self.module.run_command(command)[1]))
+        ours = {f"{port}/{protocol}" for protocol, port, name in found if name == self.name}
+        return ours == set(self.ports)
 
     def ufw(self, arguments: list[str]) -> None:
         """Note a call of ufw, and do it unless nothing shall be changed."""

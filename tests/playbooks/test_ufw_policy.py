@@ -36,6 +36,7 @@ class Machine:
         self.forwarding.write_text("1\n")
         self.active = False
         self.tuples: list[str] = []
+        self.loaded: list[str] = []  # what the kernel has
         self.write()
 
     def write(self) -> None:
@@ -49,7 +50,19 @@ class Machine:
         return {path.name: path.read_text() for path in places if path.exists()}
 
     def does(self, command: list[str]) -> Answer:
+        if command[1:] == ["-S", "ufw-user-input"]:
+            return 0, "".join(map(in_kernel, self.loaded)), ""
+        loaded = self.loaded
+        answer = self.changes(command)
+        # Over ssh, ufw "skipped reloading firewall" when a profile is updated.
+        only_written = command[1:3] == ["app", "update"] or command[1] in ("status", "default")
+        self.loaded = loaded if only_written else list(self.tuples)
+        return answer
+
+    def changes(self, command: list[str]) -> Answer:
         match command[1:]:
+            case ["reload"]:
+                pass
             case ["status"]:
                 return 0, f"Status: {'active' if self.active else 'inactive'}\n", ""
             case ["--force", "enable"]:
@@ -89,7 +102,18 @@ class Machine:
 
     def open(self) -> set[tuple[str, str]]:
         """Return which port each network sees."""
-        return {(rule.split()[2], rule.split()[5]) for rule in self.tuples}
+        return {(rule.split()[2], rule.split()[5]) for rule in self.loaded}
+
+
+def in_kernel(rule: str) -> str:
+    """Return a rule as iptables shows it."""
+    _, protocol, port, _, _, source, *words = rule.split()
+    if words[:1] in ([], ["in"]):
+        return f"-A ufw-user-input -p tcp -m tcp --dport {port} -j ACCEPT\n"
+    return (
+        f"-A ufw-user-input -s {source} -p {protocol} -m multiport --dports {port} -m comment "
+        f"--comment \"\\'dapp_{words[0]}\\'\" -j ACCEPT\n"
+    )
 
 
 def written(source: str) -> str:
