@@ -51,7 +51,13 @@ def environment(state_home: Path, tmp_path: Path) -> dict[str, str]:
     home = tmp_path / "home"
     home.mkdir(exist_ok=True)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BEOWULF_")}
-    return {**kept, "XDG_STATE_HOME": str(state_home), "HOME": str(home), "COLUMNS": "100"}
+    return {
+        **kept,
+        "XDG_STATE_HOME": str(state_home),
+        "XDG_CONFIG_HOME": str(home / ".config"),
+        "HOME": str(home),
+        "COLUMNS": "100",
+    }
 
 
 @pytest.fixture

@@ -87,6 +87,9 @@ def _serve(
             complain(str(error))
         except OSError:  # the browser has left
             return
+        finally:
+            with contextlib.suppress(OSError):  # the other thread may still wait for its words
+                client.shutdown(socket.SHUT_RDWR)
 
 
 def _outward(client: socket.socket, remote: Conversation) -> None:

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 class Conversation(Protocol):
-    """A command that runs, with its standard input and output open. Use it in a ``with``."""
+    """A command that runs, with its standard input and output open. Use it in a ``with``.
+
+    One thread may send while another receives.
+    """
 
     def send(self, data: bytes) -> None:
         """Write ``data`` to the command's standard input.

@@ -6,6 +6,7 @@ import os
 import selectors
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -157,6 +158,7 @@ class LocalConversation:
         self._errors_pipe: IO[bytes] = self._process.stderr
         for pipe in (self._input, self._output, self._errors_pipe):
             os.set_blocking(pipe.fileno(), False)
+        self._reader = threading.Lock()  # of the one who reads what it prints
         self._kept: deque[bytes] = deque()
         self._errors = bytearray()
         self._ended = False
@@ -165,8 +167,14 @@ class LocalConversation:
         """Write all of ``data`` to the command's standard input."""
         view = memoryview(data)
         while view:
-            if self._wait(sending=True, receiving=True, timeout_s=None):
-                self._kept.append(self._read())
+            if self._reader.acquire(blocking=False):
+                try:
+                    if self._wait(sending=True, receiving=True, timeout_s=None):
+                        self._kept.append(self._read())
+                finally:
+                    self._reader.release()
+            else:  # another thread receives, so that the other side can go on
+                self._wait_for_room()
             try:
                 view = view[os.write(self._input.fileno(), view[:PIECE_BYTES]) :]
             except BlockingIOError:
@@ -174,12 +182,24 @@ class LocalConversation:
             except (OSError, ValueError):
                 raise self._gone("it took not all of its input") from None
 
+    def _wait_for_room(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            try:
+                selector.register(self._input, selectors.EVENT_WRITE)
+            except ValueError:
+                raise self._gone("it takes no more input") from None
+            selector.select(LOOK_S)
+
     def end_input(self) -> None:
         """Close the command's standard input."""
         self._input.close()
 
     def receive(self, most: int = PIECE_BYTES, timeout_s: float | None = None) -> bytes:
         """Return what it printed since, at most ``most`` bytes; none means that it has ended."""
+        with self._reader:
+            return self._receive(most, timeout_s)
+
+    def _receive(self, most: int, timeout_s: float | None) -> bytes:
         while self._kept:
             data = self._kept.popleft()
             if len(data) > most:

@@ -58,9 +58,16 @@ def port(head: Echo, complaints: list[str]) -> Iterator[int]:
 
 def said_to(port: int, text: bytes) -> bytes:
     with socket.create_connection((LOOPBACK, port), timeout=30) as client:
-        client.sendall(text)
-        client.shutdown(socket.SHUT_WR)
-        return b"".join(iter(lambda: client.recv(65_536), b""))
+        sending = threading.Thread(target=_send_all, args=(client, text))
+        sending.start()
+        answer = b"".join(iter(lambda: client.recv(65_536), b""))
+        sending.join(30)
+        return answer
+
+
+def _send_all(client: socket.socket, text: bytes) -> None:
+    client.sendall(text)
+    client.shutdown(socket.SHUT_WR)
 
 
 def test_each_connection_is_carried_both_ways(port: int, head: Echo) -> None:
