@@ -34,7 +34,7 @@ def completed(beowulf: Beowulf, *words: str, **env: str) -> list[str]:
 
 def test_verbs(beowulf: Beowulf) -> None:
     assert completed(beowulf, "") == VERBS
-    assert completed(beowulf, "s") == ["submit", "status"]
+    assert completed(beowulf, "s") == ["submit", "status", "shell"]
 
 
 def test_flags(beowulf: Beowulf) -> None:
