@@ -84,6 +84,12 @@ class Cut:
             raise ConnectionLost("ada@head: cut by the test")
         return self.inner.finish(timeout_s)
 
+    def __enter__(self) -> Cut:  # noqa: PYI034 - Self says no more
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.inner.close()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
