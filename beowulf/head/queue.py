@@ -26,7 +26,10 @@ OVER = frozenset({
 
 
 class SlurmSilent(BeowulfError):
-    """Slurm's controller does not answer."""
+    """Slurm's controller does not answer; ``said`` is how that was noticed."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(f"Slurm's controller does not answer on the head ({said})")
 
 
 class SlurmRefused(BeowulfError):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 NEVER_GIVEN = "it was never given to Slurm; submit it again"
 FORGOTTEN = "Slurm does not know it any more, and it left no word of how it ended"
-SILENT = "Slurm's controller does not answer on the head ({said}); the job is not lost"
+SILENT = "{said}; the job is not lost"
 # Slurm's word that a job is over may come before the supervisor's, over NFS.
 LAST_WORDS_S = 3.0
 POLL_S = 0.1

@@ -89,11 +89,15 @@ def submit(peer: Peer, document: dict[str, Any]) -> None:
 
 def _take(peer: Peer, request: Request, root: JobRoot, store: Store) -> tuple[JobDirectory, int]:
     """Take what is missing from the client and make the job's directory, locked."""
+    try:
+        nodes_up = queue.nodes_up()
+    except SlurmSilent as silent:
+        raise _nothing_kept(silent) from None
     peer.tell(
         missing=store.missing(request.digests),
         jobs=str(root.path),
         python=cluster_python(),
-        nodes_up=queue.nodes_up(),
+        nodes_up=nodes_up,
     )
     final = _receive_files(peer, store)
     script = str(final.document["script"])
@@ -137,10 +141,13 @@ def _try(staging: JobDirectory, script: str) -> None:
     try:
         _translate_refusal(lambda: queue.test(trial))
     except SlurmSilent as silent:
-        said = f"Slurm's controller does not answer ({silent})"
-        raise BeowulfError(f"{said}; nothing was kept: submit again when it does") from None
+        raise _nothing_kept(silent) from None
     finally:
         trial.unlink()
+
+
+def _nothing_kept(silent: SlurmSilent) -> BeowulfError:
+    return BeowulfError(f"{silent}; nothing was kept: submit again when it does")
 
 
 def _receive_files(peer: Peer, store: Store) -> Frame:
@@ -176,7 +183,7 @@ def give_to_slurm(
             number = _translate_refusal(lambda: queue.submit(directory.batch_script))
     except SlurmSilent as silent:
         raise LaunchError(
-            f"job {directory.job_id}: Slurm's controller does not answer ({silent}); "
+            f"job {directory.job_id}: {silent}; "
             f"the job is kept, but whether it is in the queue is not known"
         ) from None
     except InvalidInput:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ PROGRAMS = {
     "taskset": "util-linux",
 }
 COMPILER = ("cc", "gcc libc6-dev")
+MAPPINGS = Path("/proc/sys/vm/max_map_count")
+LEAST_MAPPINGS = 1 << 20
 TUN = Path("/dev/net/tun")
 MEMORY = Path("/dev/shm")  # noqa: S108 - memory, not a place for files of one's own
 SYSTEM_PROGRAMS = "/usr/local/sbin:/usr/sbin:/sbin"
@@ -105,6 +108,18 @@ def require_memory(machines: Sequence[Machine]) -> None:
             f"{MEMORY}: the machines have {asked_mb} MB of memory together and only {free_mb} MB "
             "are free here; lower lab_memory_mb, or name fewer nodes"
         )
+
+
+def allow_mappings() -> None:
+    """Let a program in a node have all of the node's memory, as far as this computer's kernel says.
+
+    To it each page that a program in a node touches may be a mapping of its own. Linux's
+    default of 65530 lets the node's kernel kill a program at 256 MB. It is raised until this
+    computer restarts; where that is forbidden, as in a container, it stays.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        if int(MAPPINGS.read_text()) < LEAST_MAPPINGS:
+            MAPPINGS.write_text(f"{LEAST_MAPPINGS}\n")
 
 
 if __name__ == "__main__":  # for the Makefile, which installs them

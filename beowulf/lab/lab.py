@@ -23,7 +23,7 @@ from beowulf.lab.access import (
     write_ssh_config,
 )
 from beowulf.lab.directory import cache_directory, check_room, lab_directory, lab_names
-from beowulf.lab.host import require_host, require_memory
+from beowulf.lab.host import allow_mappings, require_host, require_memory
 from beowulf.lab.hostkeys import write_known_hosts
 from beowulf.lab.image.build import ensure_image, remove_unused
 from beowulf.lab.keeper import end_keeper, ensure_keeper
@@ -84,6 +84,7 @@ def up(
         _make_surroundings(directory, settings)
     starting = [m for m in machines if power.state(directory, m.name) != power.ON]
     require_memory(starting)
+    allow_mappings()
     supply = settings.supply(directory)
 
     cables = network.cables(directory.name, settings.plan)
@@ -160,6 +161,7 @@ def switch_on(directory: LabDirectory, names: Sequence[str]) -> None:
         machines = settings.chosen(names)
         _make_surroundings(directory, settings)
     require_memory([m for m in machines if power.state(directory, m.name) == power.OFF])
+    allow_mappings()
     supply = settings.supply(directory)
     for_each(machines, lambda machine: power.switch_on(supply, machine))
 

@@ -133,3 +133,18 @@ def test_machines_must_fit_into_memory_together(
         require_memory([NODE1, NODE2])
     require_memory([NODE1])
     require_memory([])
+
+
+def test_programs_in_nodes_may_have_many_mappings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = tmp_path / "max_map_count"
+    monkeypatch.setattr(host, "MAPPINGS", limit)
+    host.allow_mappings()
+    assert not limit.exists(), "a kernel without the setting is left alone"
+    limit.write_text("65530\n")
+    host.allow_mappings()
+    assert limit.read_text() == "1048576\n"
+    limit.write_text("2097152\n")
+    host.allow_mappings()
+    assert limit.read_text() == "2097152\n", "more than enough stays"
