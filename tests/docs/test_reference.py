@@ -67,7 +67,9 @@ def test_every_option_of_a_verb_is_in_the_cli_page(verb: str) -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_is_shown_at_work(verb: str) -> None:
-    assert f"beowulf {verb}" in read("README.md") + read("docs/tutorial.md") + read("docs/cluster.md")
+    assert f"beowulf {verb}" in read("README.md") + read("docs/tutorial.md") + read(
+        "docs/cluster.md"
+    )
 
 
 def job_file_keys(table: type, prefix: str = "") -> Iterator[str]:
