@@ -203,6 +203,7 @@ def report(laptop: Laptop, rounds: int) -> Report:
     figures[f"{QUEUED} queued jobs listed at the head, s"] = summarize(
         [listing_s(laptop) for _ in range(rounds)]
     )
+    over_sbatch = figures["submit over ssh sbatch"].median
     return Report(
         name="submit",
         title="Submitting to a cluster",
@@ -212,7 +213,7 @@ def report(laptop: Laptop, rounds: int) -> Report:
         ),
         verdict="\n\n".join(
             (
-                verdict("submit", figures["submit over ssh sbatch"].median, SUBMIT_TARGET, " times"),
+                verdict("submit", over_sbatch, SUBMIT_TARGET, " times over ssh sbatch"),
                 verdict("listing", figures[f"{QUEUED} queued jobs listed at the head, s"].median,
                         LISTING_TARGET_S, " s"),
                 verdict("behind", figures["logs -f behind the writer, s"].median,
