@@ -33,6 +33,7 @@ PLAIN_EVERY_S = 5.0
 LIVE_EVERY_S = 0.25
 INTERRUPTED = 130
 MOST_BAR_COLUMNS = 30
+LONGEST_LINE_BYTES = 65_536
 
 
 def attend(backend: Backend, job_id: str, log_start: int, *, as_json: bool) -> int:
@@ -74,6 +75,7 @@ def _follow(backend: Backend, record: JobRecord, log_start: int, *, to_stderr: b
             if news.log:
                 write(news.log)
             show(latest.progress)
+        write(b"")
         return latest
 
     console = Console(stderr=True)
@@ -92,7 +94,10 @@ def _follow(backend: Backend, record: JobRecord, log_start: int, *, to_stderr: b
 
 
 def _whole_lines(write: Callable[[bytes], None]) -> Callable[[bytes], None]:
-    """Pass on whole lines only: above a live line there is no room for a part of one."""
+    """Pass on whole lines only: above a live line there is no room for a part of one.
+
+    What has no end is passed on when nothing more comes, or when it is very long.
+    """
     waiting = b""
 
     def write_lines(text: bytes) -> None:
@@ -100,6 +105,9 @@ def _whole_lines(write: Callable[[bytes], None]) -> Callable[[bytes], None]:
         whole, newline, waiting = (waiting + text).rpartition(b"\n")
         if newline:
             write(whole + newline)
+        if waiting and (not text or len(waiting) > LONGEST_LINE_BYTES):
+            write(waiting + b"\n")
+            waiting = b""
 
     return write_lines
 

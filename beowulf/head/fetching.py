@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from beowulf.head.frames import Peer
     from beowulf.job.directory import JobDirectory
 
-PRIVATE = ("supervisor.lock", "claim-", "key")  # of no use elsewhere
+OF_NO_USE_ELSEWHERE = re.compile(r"supervisor\.lock|key|claim-[0-9]+")
 
 
 def log(peer: Peer, document: dict[str, Any]) -> None:
@@ -64,7 +65,9 @@ def files_of(
     for path in _files(directory.path, without):
         name = str(path.relative_to(directory.path))
         try:
-            status = path.stat()
+            status = path.lstat()
+            if not stat.S_ISREG(status.st_mode):
+                continue
             if have.get(name) == (status.st_size, status.st_mtime_ns):
                 yield Frame({"kept": name})
             else:
@@ -74,7 +77,7 @@ def files_of(
 
 
 def _files(top: Path, without: set[str]) -> Iterator[Path]:
-    """Yield the regular files below ``top``; links are not followed, temporary files left out."""
+    """Yield what lies below ``top`` and is no directory; temporary files are left out."""
     for base, directories, names in os.walk(top):
         here = Path(base)
         if here == top:
@@ -82,10 +85,8 @@ def _files(top: Path, without: set[str]) -> Iterator[Path]:
         directories.sort()
         for name in sorted(names):
             path = here / name
-            hidden = name.startswith(".") and here.name != "code"
-            if hidden or (here == top and name.startswith(PRIVATE)):
-                continue
-            if stat.S_ISREG(path.lstat().st_mode):
+            hidden = name.startswith(".") and path.relative_to(top).parts[0] != "code"
+            if not hidden and not (here == top and OF_NO_USE_ELSEWHERE.fullmatch(name)):
                 yield path
 
 

@@ -255,7 +255,9 @@ def _again_when_lost(once: Callable[[], T]) -> T:
     for tried in range(1, SUBMIT_TRIES + 1):
         try:
             return once()
-        except ConnectionLost as lost:
+        except Unreachable as lost:
+            if tried == 1 and not isinstance(lost, ConnectionLost):
+                raise  # nothing was ever sent
             if tried == SUBMIT_TRIES:
                 raise LaunchError(
                     f"{lost}; whether the job was accepted is not known: beowulf jobs"
@@ -266,16 +268,24 @@ def _again_when_lost(once: Callable[[], T]) -> T:
 
 
 def _for_as_long_as_it_takes(frames: Callable[[], Iterator[Frame]]) -> Iterator[Frame]:
-    """Yield frames from one connection after another, until one of them tells the end."""
+    """Yield frames from one connection after another, until one of them tells the end.
+
+    Raises:
+        Unreachable: Not even the first connection could be made.
+    """
     pause_s = 0.0
+    connected = False
     while True:
         try:
             for frame in frames():
+                connected = True
                 if pause_s:
                     _say("connected again")
                     pause_s = 0.0
                 yield frame
         except Unreachable as lost:
+            if not connected and not isinstance(lost, ConnectionLost):
+                raise
             if not pause_s:
                 _say(f"connection lost ({lost}); trying again until it is back, Ctrl-C leaves")
             pause_s = min(MOST_PAUSE_S, pause_s * 2 or TRY_AGAIN_S)

@@ -299,8 +299,33 @@ def test_a_head_that_is_away(work: Path) -> None:
             del arguments
             raise Unreachable("ada@head: does not answer")
 
+    backend = SlurmBackend("lab", Away())
     with pytest.raises(Unreachable, match="does not answer"):
-        SlurmBackend("lab", Away()).submit(SPEC, work)
+        backend.submit(SPEC, work)
+    with pytest.raises(Unreachable, match="does not answer"):
+        backend.wait(["1"])
+    with pytest.raises(Unreachable, match="does not answer"):
+        list(backend.follow("1", 0))
+
+
+def test_a_head_that_is_away_after_it_was_cut_off_may_have_the_job(
+    backend: SlurmBackend, work: Path, weather: Weather, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.records()  # the program is there
+    converse = weather.converse
+    asked = 0
+
+    def then_away(arguments: Sequence[str]) -> Conversation:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            raise Unreachable("ada@head: no such name")
+        return converse(arguments)
+
+    monkeypatch.setattr(weather, "converse", then_away)
+    weather.cuts = [200]
+    with pytest.raises(LaunchError, match="whether the job was accepted is not known"):
+        backend.submit(SPEC, work)
 
 
 def test_a_file_that_changes_while_it_is_sent(
