@@ -44,8 +44,7 @@ class Entry:
             entry = cls(str(value[0]), str(value[1]), int(value[2]), int(value[3]), str(value[4]))
         except (TypeError, ValueError, IndexError, KeyError):
             raise _refused(str(value)) from None
-        path = PurePosixPath(entry.path)
-        if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in entry.path:
+        if leads_outside(entry.path):
             raise _refused(entry.path)
         if entry.kind == "file" and not SHA256.fullmatch(entry.content):
             raise _refused(entry.path)
@@ -54,6 +53,12 @@ class Entry:
     def to_json(self) -> list[Any]:
         """Return the entry as it travels."""
         return [self.path, self.kind, self.mode, self.mtime_ns, self.content]
+
+
+def leads_outside(name: str) -> bool:
+    """Say whether a path from the other side could be anywhere but below the directory meant."""
+    path = PurePosixPath(name)
+    return path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name
 
 
 def _refused(path: str) -> InvalidInput:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beowulf.errors import BeowulfError, InvalidInput
+from beowulf.head.store import leads_outside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -57,7 +58,9 @@ class Arrival:
 
     def _write(self, first: Frame, rest: Iterator[Frame]) -> None:
         name = str(first.document["path"])
-        path = self.target / _inside(name)
+        if leads_outside(name):
+            raise BeowulfError(f"the head sent a file named {name!r}, which is not one of a job")
+        path = self.target / name
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
         try:
@@ -73,13 +76,6 @@ class Arrival:
         finally:
             Path(temporary).unlink(missing_ok=True)
         self.brought.append(name)
-
-
-def _inside(name: str) -> PurePosixPath:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
-        raise BeowulfError(f"the head sent a file named {name!r}, which is not one of a job")
-    return path
 
 
 def _dress(path: Path, facts: dict[str, Any]) -> None:
