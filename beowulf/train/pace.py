@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from statistics import median
-from typing import NamedTuple
 
 WINDOW_STEPS = 64
 CHANGE_STEPS = 3  # so many in a row are no hiccup any more
@@ -31,13 +30,6 @@ SHORTEST_S, LONGEST_S = 1e-9, 1e9  # whatever a clock may say
 MOST_OVERHEAD = 8.0  # in largest shares; where time does not depend on the share at all
 
 
-class Seen(NamedTuple):
-    """One step of one rank: how many samples, in how many seconds."""
-
-    samples: int
-    seconds: float
-
-
 class Pace:
     """What is known of one rank's speed. Feed it every step in which it had a share.
 
@@ -52,10 +44,11 @@ class Pace:
         self.overhead = 0.0
         self.noise = NOISE_AT_FIRST
         self._usual = max(1, usual)
-        self._seen: deque[Seen] = deque(maxlen=WINDOW_STEPS)
+        self._seen: deque[tuple[int, float]] = deque(maxlen=WINDOW_STEPS)
         self._unsettled = 0
         self._odd = 0
         self._odd_s = 0.0
+        self._too_slow_s, self._too_fast_s = math.inf, -math.inf  # nothing is odd yet
         self._knows_overhead = False
 
     @property
@@ -73,39 +66,36 @@ class Pace:
             self._unsettled = CHANGE_STEPS
         self._usual = max(1, usual)
         self._odd = 0
+        self._set_limits()
 
     def see(self, samples: int, seconds: float) -> bool:
         """Take in one step and say whether the speed has changed for good."""
-        step = Seen(samples, min(max(seconds, SHORTEST_S), LONGEST_S))
-        self._seen.append(step)
+        self._seen.append((samples, seconds))
         if samples != self._usual:
             return False
-        if self._unsettled or not self.per_sample_s:
-            self._unsettled = max(0, self._unsettled - 1)
+        if self._unsettled:
+            self._unsettled -= 1
             return False
-        self._odd = self._count_odd(step)
-        self._odd_s = self._odd_s + step.seconds if self._odd else 0.0
+        if self._too_fast_s < seconds < self._too_slow_s:
+            self._odd = 0
+            return False
+        return self._see_odd(1 if seconds >= self._too_slow_s else -1, seconds)
+
+    def _see_odd(self, direction: int, seconds: float) -> bool:
+        """Count steps in a row that were too slow, or too fast; say whether they are enough."""
+        goes_on = self._odd * direction > 0
+        self._odd = self._odd + direction if goes_on else direction
+        self._odd_s = self._odd_s + seconds if goes_on else seconds
         if abs(self._odd) < CHANGE_STEPS or self._odd_s < CHANGE_S:
             return False
-        kept = [seen for seen in self._seen if self._is_usual(seen)][-CHANGE_STEPS:]
+        kept = [step for step in self._seen if self._is_usual(step[0])][-CHANGE_STEPS:]
         self._seen.clear()
         self._seen.extend(kept)
         self._odd = 0
         return True
 
-    def _count_odd(self, step: Seen) -> int:
-        """Return how many steps in a row were too slow, or minus how many too fast."""
-        expected_s = self.per_sample_s * (step.samples + self.overhead)
-        tolerance = 1 + max(CHANGE_AT_LEAST, CHANGE_IN_NOISES * self.noise)
-        if step.seconds > expected_s * tolerance:
-            return max(self._odd, 0) + 1
-        if step.seconds * tolerance < expected_s:
-            return min(self._odd, 0) - 1
-        return 0
-
-    def _is_usual(self, seen: Seen) -> bool:
-        factor = BETWEEN if self._knows_overhead else NEAR
-        return _are_within(factor, seen.samples, self._usual)
+    def _is_usual(self, samples: int) -> bool:
+        return _are_within(BETWEEN if self._knows_overhead else NEAR, samples, self._usual)
 
     def estimate(self) -> float:
         """Estimate anew from the steps seen, and return the relative error to expect of it.
@@ -113,21 +103,29 @@ class Pace:
         Medians, so that a slow step now and then counts for nothing. The error is that
         of a median, 1.25 noise / sqrt(steps); infinite while too few steps were seen.
         """
-        usual = [seen for seen in self._seen if self._is_usual(seen)]
+        usual = [step for step in self._seen if self._is_usual(step[0])]
         if len(usual) < CHANGE_STEPS:
             return math.inf
         self._estimate_overhead()
-        paces = [seen.seconds / (seen.samples + self.overhead) for seen in usual]
-        self.per_sample_s = median(paces)
+        paces = [seconds / (samples + self.overhead) for samples, seconds in usual]
+        self.per_sample_s = min(max(median(paces), SHORTEST_S), LONGEST_S)
         noise = 1.4826 * median(abs(pace / self.per_sample_s - 1) for pace in paces)
         self.noise = max(noise, NOISE_AT_LEAST if len(usual) >= FEW_STEPS else NOISE_AT_FIRST)
+        self._set_limits()
         return 1.25 * self.noise / math.sqrt(len(usual))
+
+    def _set_limits(self) -> None:
+        """Work out which times of a usual share are odd."""
+        if self.per_sample_s:
+            expected_s = self.compute_s(self._usual)
+            tolerance = 1 + max(CHANGE_AT_LEAST, CHANGE_IN_NOISES * self.noise)
+            self._too_slow_s, self._too_fast_s = expected_s * tolerance, expected_s / tolerance
 
     def _estimate_overhead(self) -> None:
         """Compare the smallest share with the largest, if they are far enough apart."""
         times: dict[int, list[float]] = {}
-        for seen in self._seen:
-            times.setdefault(seen.samples, []).append(seen.seconds)
+        for samples, seconds in self._seen:
+            times.setdefault(samples, []).append(seconds)
         known = sorted(samples for samples, some in times.items() if len(some) >= CHANGE_STEPS)
         if len(known) < 2 or known[-1] < FAR * known[0]:
             return
