@@ -13,7 +13,7 @@ from beowulf.head import cancelling, fetching, following, resumption, submission
 from beowulf.head.frames import FrameReader, Peer
 from beowulf.head.records import Slurm, job_root, record_of, records_of
 from beowulf.job.heartbeat import place_of
-from beowulf.job.record import refuse_unless_running
+from beowulf.job.record import refuse_unless_running, with_paces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ def records(peer: Peer, document: dict[str, Any]) -> None:
 def record(peer: Peer, document: dict[str, Any]) -> None:
     """Tell the record of one job; without ID, of the newest."""
     directory: JobDirectory = fetching.named(document.get("id"))
-    peer.tell(job=record_of(directory, Slurm()).to_json())
+    peer.tell(job=with_paces(record_of(directory, Slurm()), directory).to_json())
 
 
 def place(peer: Peer, document: dict[str, Any]) -> None:

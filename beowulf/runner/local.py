@@ -22,7 +22,7 @@ from beowulf.job.follow import LogReader, News, news
 from beowulf.job.follow import tail as tail_of
 from beowulf.job.heartbeat import place_of
 from beowulf.job.lock import is_locked, take_lock
-from beowulf.job.record import JobRecord, read_record, refuse_unless_running
+from beowulf.job.record import JobRecord, read_record, refuse_unless_running, with_paces
 from beowulf.job.root import JobRoot
 from beowulf.runner import machine
 from beowulf.runner.arrival import Arrival
@@ -189,7 +189,8 @@ class LocalBackend:
 
     def record(self, job_id: str | None = None) -> JobRecord:
         """Return the record of one job; without ID, of the newest."""
-        return read_record(self._named(job_id))
+        directory = self._named(job_id)
+        return with_paces(read_record(directory), directory)
 
     def records(self, last: int | None = None) -> list[JobRecord]:
         """Return the records of all jobs, or of the ``last`` so many, oldest first."""
