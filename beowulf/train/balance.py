@@ -13,20 +13,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from beowulf.limits.compute import best_shares
+from beowulf.limits.compute import best_shares, has_memory
 from beowulf.limits.quantities import Node
-from beowulf.train.pace import CHANGE_STEPS, Pace
+from beowulf.train.pace import CHANGE_S, CHANGE_STEPS, Pace
 from beowulf.train.shares import split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LOOK_AFTER_STEPS = frozenset({CHANGE_STEPS, 5, 8, 16})
+LOOK_AFTER_STEPS = (CHANGE_STEPS, 5, 8, 16, 32)
 LOOK_EVERY_STEPS = 32
 SETTLED_AFTER_STEPS = 16
 GAIN_AT_LEAST = 0.03
-GAIN_IN_ERRORS = 3.5  # the slowest of many equal ranks seems to be two or three errors slow
+GAIN_IN_ERRORS = 5.0  # the slowest of many equal ranks seems to be two or three errors slow
 SETTLING_GAIN_IN_ERRORS = 1.0  # once they had to change, shares may as well be made good
+MOST_GROWTH = 4  # of a share at once; larger ones are another matter
 PROBE_EVERY_STEPS = 50
 PROBE_COST = 0.02  # the most that probing may cost, as a part of all steps
 
@@ -47,6 +48,8 @@ class Balancer:
         self._shares = tuple(split(global_batch, (1.0,) * world_size))
         self._paces = [Pace(share) for share in self._shares]
         self._steps = 0
+        self._seconds = 0.0  # of computing, since the shares were changed
+        self._look_at = CHANGE_STEPS
         self._is_settling = False
         self._until_probe = [0] * world_size
         self.weights: tuple[float, ...] = self._shares
@@ -59,14 +62,15 @@ class Balancer:
             compute_s: How long each rank computed on them, in seconds, without waiting.
         """
         has_changed = False
+        step_s = max(compute_s)
         for pace, share, seconds in zip(self._paces, shares, compute_s, strict=True):
-            if share and pace.see(share, seconds):
+            if share and pace.see(share, seconds, step_s):
                 has_changed = True
         self._steps = CHANGE_STEPS if has_changed else self._steps + 1
-        if self._steps in LOOK_AFTER_STEPS or self._steps % LOOK_EVERY_STEPS == 0:
+        self._seconds += step_s
+        if has_changed or (self._steps >= self._look_at and self._seconds >= CHANGE_S):
             self._look()
-        if self._steps >= SETTLED_AFTER_STEPS:
-            self._is_settling = False
+            self._look_at = _next_look(self._steps)
         self.weights = self._shares if all(self._shares) else self._probing(shares)
 
     def _look(self) -> None:
@@ -75,19 +79,29 @@ class Balancer:
         known = [rank for rank, pace in enumerate(self._paces) if pace.per_sample_s]
         if not known:
             return
-        nodes = [_node_of(self._paces[rank]) for rank in known]
+        nodes = [self._node_of(self._paces[rank]) for rank in known]
+        if not has_memory(nodes, self._global_batch):  # the others have not been asked yet
+            return
         shares = [0] * len(self._paces)
         for rank, share in zip(known, best_shares(nodes, self._global_batch), strict=True):
             shares[rank] = share
         gain = self._compute_s(self._shares) / self._compute_s(shares) - 1
         doubt = max((errors[rank] for rank in known if self._shares[rank]), default=0.0)
+        if self._steps > SETTLED_AFTER_STEPS:
+            self._is_settling = False
         doubts = SETTLING_GAIN_IN_ERRORS if self._is_settling else GAIN_IN_ERRORS
         if gain > max(GAIN_AT_LEAST, doubts * doubt):
             self._shares = tuple(shares)
-            self._steps = 0
+            self._steps, self._seconds = 0, 0.0
             self._is_settling = True
             for pace, share in zip(self._paces, shares, strict=True):
                 pace.expect(share)
+
+    def _node_of(self, pace: Pace) -> Node:
+        """Return what is known of a rank; of much larger shares than it had, nothing is known."""
+        equal = -(-self._global_batch // len(self._paces))
+        most = max(equal, MOST_GROWTH * pace.largest)
+        return Node(1 / pace.per_sample_s, pace.per_sample_s * pace.overhead, most)
 
     def _compute_s(self, shares: Sequence[int]) -> float:
         return max(pace.compute_s(share) for pace, share in zip(self._paces, shares, strict=True))
@@ -114,5 +128,7 @@ class Balancer:
         return tuple(probing)
 
 
-def _node_of(pace: Pace) -> Node:
-    return Node(1 / pace.per_sample_s, pace.per_sample_s * pace.overhead)
+def _next_look(steps: int) -> int:
+    """Return after how many steps to look the next time: seldom, once nothing has changed."""
+    soon = (after for after in LOOK_AFTER_STEPS if after > steps)
+    return next(soon, steps - steps % LOOK_EVERY_STEPS + LOOK_EVERY_STEPS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ from tests.unit.train.machines import Nodes, Training, always, excess
 
 SEEDS = range(10)
 FAST, MIDDLE, SLOW = Node(400), Node(200), Node(100)
-SPEEDS = st.floats(20.0, 2000.0)
+SPEEDS = st.floats(2.0, 200.0)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -25,6 +27,26 @@ def test_equal_ranks_keep_equal_shares(ranks: int, noise: float, seed: int) -> N
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_an_overloaded_machine_is_not_chased_after(seed: int) -> None:
+    """Four ranks on two busy cores: in one step of five, some of them wait for a core."""
+    balancer, chance = Balancer(4, 256), random.Random(seed)
+    seen, waits = set(), [1.0] * 4
+    for _ in range(600):
+        waits = [
+            wait if chance.random() < 0.5 else chance.choice([1.0, 1.0, 1.0, 1.0, 8.0])
+            for wait in waits
+        ]
+        shares = tuple(int(weight) for weight in balancer.weights)
+        times = [
+            0.001 * share / 64 * wait * chance.uniform(0.6, 1.4)
+            for share, wait in zip(shares, waits, strict=True)
+        ]
+        balancer.observe(shares, times)
+        seen.add(shares)
+    assert seen == {(64, 64, 64, 64)}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_machines_of_4_to_2_to_1_have_their_shares_after_10_steps(seed: int) -> None:
     nodes = (FAST, MIDDLE, SLOW)
     training = Training(always(*nodes), 256, noise=0.03, seed=seed).run(10)
@@ -33,19 +55,18 @@ def test_machines_of_4_to_2_to_1_have_their_shares_after_10_steps(seed: int) -> 
 
 
 @given(st.lists(SPEEDS, min_size=1, max_size=8), st.integers(32, 512))
-def test_speeds_alone_are_followed_after_3_steps(speeds: list[float], batch: int) -> None:
+def test_any_speeds_are_followed_after_10_steps(speeds: list[float], batch: int) -> None:
     nodes = [Node(speed) for speed in speeds]
     training = Training(always(*nodes), batch).run(3)
     assert len(set(training.shares)) == 1  # nothing is done rashly
-    assert excess(nodes, training.weights) <= 0.13  # three steps prove no smaller gain
     assert excess(nodes, training.run(7).weights) <= 0.05
 
 
 @settings(max_examples=60)
-@given(st.lists(st.builds(Node, SPEEDS, st.floats(0.0, 0.3)), min_size=2, max_size=6))
+@given(st.lists(st.builds(Node, SPEEDS, st.floats(0.0, 3.0)), min_size=2, max_size=6))
 def test_what_a_step_costs_besides_is_learned(nodes: list[Node]) -> None:
     training = Training(always(*nodes), 256).run(100)
-    assert excess(nodes, training.weights) <= 0.05
+    assert excess(nodes, training.weights) <= 0.06
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -65,7 +86,9 @@ def test_a_node_that_halves_its_speed_is_followed_within_10_steps(
     assert excess(nodes(0), training.weights) <= 0.05
     training.run(10)
     assert excess(nodes(60), training.weights) <= 0.05
-    assert training.weights == training.run(20).weights
+    later = training.run(200).shares[-190:]
+    assert excess(nodes(60), later[-1]) <= 0.05
+    assert len(set(later)) <= 3
 
 
 @pytest.mark.parametrize("seed", SEEDS)
