@@ -14,6 +14,7 @@ from beowulf.errors import CheckpointError, TrainingError
 from beowulf.job.directory import JobDirectory
 from beowulf.job.events import record_event
 from beowulf.job.heartbeat import Heartbeat
+from beowulf.train.balance import Balancer
 from beowulf.train.batches import Batch, Schedule
 from beowulf.train.checkpoints import Checkpoint, CheckpointStore
 from beowulf.train.dataset import load_once_per_node
@@ -23,8 +24,8 @@ from beowulf.train.metrics import MetricsWriter
 from beowulf.train.opening import check_world_size, open_directory, total_steps, weights_of
 from beowulf.train.shares import split
 from beowulf.train.state import broadcast, pack, restore
-from beowulf.train.timer import StepTimer
 from beowulf.train.strategy import averaging_named
+from beowulf.train.timer import StepTimer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -205,7 +206,7 @@ class Run:
             yield self._current
             step_ns = self._timer.end()
             self._end_step(self._current, step_ns, total, schedule)
-            if balancer is not None and self.compute_s:
+            if balancer is not None and self._timer.has_averaged:
                 balancer.observe(shares, self.compute_s)
                 self.weights = balancer.weights
 

@@ -25,6 +25,11 @@ class StepTimer:
         self._between_ns = 0
         self._ended_ns = 0
 
+    @property
+    def has_averaged(self) -> bool:
+        """Whether the step that is under way, or ended last, has averaged."""
+        return self._averaged_ns != 0
+
     def begin(self) -> None:
         """Note that a step begins."""
         now_ns = self._began_ns = time.perf_counter_ns()
@@ -48,7 +53,7 @@ class StepTimer:
         return self._ended_ns - self._began_ns
 
     def wire_s(self, compute_s: Sequence[float]) -> float | None:
-        """Return how long every rank waited in this step for gradients alone, in seconds.
+        """Return how long even the last rank waited in this step, in seconds; on rank 0.
 
         All ranks leave an averaging at the same time, so that the one that computes
         longest comes last to the next one. None if the step before, or this one, did not
