@@ -44,7 +44,7 @@ def command(job_id: str | None, cluster: str | None, as_json: bool) -> None:
     record = backend.record(job_id)
     if as_json:
         found = burden(record)
-        print_json(job=record.to_json() | {"burden": vars(found) if found else None})
+        print_json(job=record.to_json(), burden=vars(found) if found else None)
         return
     for label, value in _lines(record):
         click.echo(f"{label:<10} {value}")

@@ -293,9 +293,9 @@ def test_status_shows_where_each_rank_is_how_fast_and_with_which_share(
     assert "rank 0     head      900 samples/s  90 of 100 samples (90 %)\n" in answer.stdout
     assert "rank 1     node7     100 samples/s  10 of 100 samples (10 %)\n" in answer.stdout
     assert "unplugging" not in answer.stdout
-    job = document(beowulf, "status", "1")["job"]
-    assert job["burden"] is None
-    assert job["paces"]["ranks"][1] == {
+    told = document(beowulf, "status", "1")
+    assert told["burden"] is None
+    assert told["job"]["paces"]["ranks"][1] == {
         "rank": 1, "host": "node7", "share": 10, "compute_s": 0.1,
         "samples_per_s": pytest.approx(100),
     }  # fmt: skip
@@ -307,7 +307,7 @@ def test_status_names_the_machine_that_costs_more_than_it_gives(
     balance(ended["COMPLETED"], [90, 10], [0.1, 0.1], step_s=0.125, wire_s=0.025)
     advice = "advice     unplugging node7 would make this 12 % faster\n"
     assert advice in beowulf("status", "1").stdout
-    assert document(beowulf, "status", "1")["job"]["burden"] == {
+    assert document(beowulf, "status", "1")["burden"] == {
         "host": "node7", "gain": pytest.approx(0.125),
     }  # fmt: skip
 
