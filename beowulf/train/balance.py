@@ -6,7 +6,8 @@ the step; so all come to the same shares without another word.
 Shares change when that makes the compute of a step shorter by more than the measured
 noise could pretend, and by 3 % at least. They are looked at after 3, 5, 8, 16 and 32 steps
 and every 32 from there on, and at once when 3 steps in a row tell that a rank has become
-slower or faster: a single slow step is no reason, nor is it part of what is learned.
+slower or faster: a single slow step is no reason, nor is it part of what is learned
+(docs/decisions/0026-shares-from-medians.md).
 """
 
 from __future__ import annotations
@@ -94,8 +95,9 @@ class Balancer:
             self._shares = tuple(shares)
             self._steps, self._seconds = 0, 0.0
             self._is_settling = True
-            for pace, share in zip(self._paces, shares, strict=True):
+            for rank, (pace, share) in enumerate(zip(self._paces, shares, strict=True)):
                 pace.expect(share)
+                self._until_probe[rank] = PROBE_EVERY_STEPS if pace.per_sample_s else 0
 
     def _node_of(self, pace: Pace) -> Node:
         """Return what is known of a rank; of much larger shares than it had, nothing is known."""
