@@ -60,12 +60,17 @@ def group(outlines: Sequence[Outline], most_bytes: int = BUCKET_BYTES) -> list[l
 
 
 def lay_out(
-    outlines: Sequence[Outline], most_bytes: int = BUCKET_BYTES, room_behind: int = 0
+    outlines: Sequence[Outline],
+    most_bytes: int = BUCKET_BYTES,
+    *,
+    room_behind: int = 0,
+    first_index: int = 0,
 ) -> tuple[list[Bucket], list[NDArray[np.floating]], NDArray[np.floating]]:
     """Make the buckets for arrays of these types and shapes, filled with zeros.
 
     Returns the buckets, each array's place in them, and ``room_behind`` numbers at the
-    end of the last bucket's ``flat`` that belong to no array.
+    end of the last bucket's ``flat`` that belong to no array. The first bucket's index is
+    ``first_index``, so that no two buckets of a run share one.
     """
     buckets = []
     places: list[NDArray[np.floating]] = [np.empty(0)] * len(outlines)
@@ -78,6 +83,6 @@ def lay_out(
         for index, size in zip(members, sizes, strict=True):
             places[index] = flat[first : first + size].reshape(outlines[index][1])
             first += size
-        buckets.append(Bucket(number, flat, tuple(places[index] for index in members)))
+        buckets.append(Bucket(first_index + number, flat, tuple(places[i] for i in members)))
     behind = buckets[-1].flat[buckets[-1].flat.size - room_behind :] if buckets else np.empty(0)
     return buckets, places, behind

@@ -21,10 +21,7 @@ def check_gradients() -> None:
 
 
 def check_gradients_of(dtype: str, strategy: str) -> None:
-    import numpy as np
-
-    from beowulf.train.averaging import averaging_named
-    from beowulf.train.gradients import average_with
+    from beowulf.train.strategy import averaging_named
 
     comm = MPI.COMM_WORLD
     module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1))
@@ -34,8 +31,9 @@ def check_gradients_of(dtype: str, strategy: str) -> None:
         if parameter.requires_grad and not (comm.rank == 1 and number == 0):
             parameter.grad = torch.full_like(parameter, 2.0**number * (comm.rank + 1))
     held = [parameter.grad for parameter in module.parameters()]
-    loss = np.array([float(comm.rank)])
-    average_with(averaging_named(strategy), comm, module, loss, 4)
+    averaging = averaging_named(strategy, comm)
+    averaging.begin(4, 1)
+    told = averaging.average(module, float(comm.rank), 0.0)
     ranks = range(1, comm.size + 1)
     for number, parameter in enumerate(module.parameters()):
         if not parameter.requires_grad:
@@ -47,7 +45,7 @@ def check_gradients_of(dtype: str, strategy: str) -> None:
         assert torch.equal(parameter.grad, expected)
         assert parameter.grad.dtype == getattr(torch, dtype)
         assert held[number] is None or held[number] is parameter.grad
-    assert loss[0] == sum(range(comm.size)) / 4
+    assert told.loss_sum == sum(range(comm.size))
 
 
 def check_training() -> None:
