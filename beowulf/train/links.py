@@ -13,6 +13,7 @@ from beowulf.errors import TrainingError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+EQUAL = "equal"
 TRIAL_BYTES = 500_000  # 40 ms at 100 Mbit
 WARM_UP_BYTES = 100_000  # connections are made when they are first used
 MOST_TRIALS = 6
@@ -35,11 +36,13 @@ def part_weights(links: Sequence[float]) -> tuple[float, ...]:
 
 
 def parse_links(links: str | Sequence[float], ranks: int) -> tuple[float, ...]:
-    """Read speeds written as numbers or as ``100:1000:1000``, one per rank, in any unit.
+    """Read speeds written as numbers or as ``100:1000:1000``, one per rank, or as ``equal``.
 
     Raises:
         TrainingError: They are not as many numbers above 0 as there are ranks.
     """
+    if links == EQUAL:
+        return (1.0,) * ranks
     words = links.split(":") if isinstance(links, str) else links
     try:
         speeds = tuple(float(word) for word in words)

@@ -153,8 +153,8 @@ def rounds_of(numbers: int, itemsize: int, weights: tuple[float, ...]) -> Rounds
 class InParts:
     """The exchange that adds up each bucket in parts as large as each rank's wire is fast.
 
-    ``links`` says how fast: one number per rank, in any unit. None has it measured when
-    the first bucket is exchanged.
+    ``links`` says how fast: one number per rank, in any unit, or ``"equal"``. None has it
+    measured when the first bucket is exchanged.
     """
 
     is_exact: ClassVar[bool] = True
@@ -163,6 +163,9 @@ class InParts:
     def __init__(self, links: str | Sequence[float] | None = None) -> None:
         self._links = links
         self._parts: Parts | None = None
+
+    def begin(self, samples: int) -> None:
+        """Do nothing: sums don't depend on the number of samples."""
 
     def __call__(self, comm: MPI.Comm, bucket: Bucket) -> None:
         """Replace ``bucket.flat`` by its sum over all ranks. Collective."""

@@ -91,17 +91,21 @@ class Memory:
 
 
 class LowRank:
-    """The exchange. ``samples`` is to be set to the size of each step's global batch."""
+    """The exchange. It keeps a memory of each bucket."""
 
     is_exact: ClassVar[bool] = False
 
     def __init__(self, rank: int, uncompressed_steps: int) -> None:
-        self.samples = 1
+        self._samples = 1
         self._rank = rank
         self._uncompressed_steps = uncompressed_steps
         self.memories: dict[int, Memory] = {}
         self._parts = Parts()
         self._arena = Arena()
+
+    def begin(self, samples: int) -> None:
+        """Note for how many samples, over all ranks, the sums of this step are."""
+        self._samples = samples
 
     def __call__(self, comm: MPI.Comm, bucket: Bucket) -> None:
         """Replace ``bucket.flat`` by an approximation of its sum over all ranks. Collective."""
@@ -135,8 +139,8 @@ class LowRank:
         """Exchange P and Q. The ``rest`` is added up as it is, and travels with P. Collective."""
         dtype, rank = matrices[0].dtype, self._rank
         kept = memory.matrices
-        rescale = self.samples / (memory.samples or self.samples)
-        memory.samples = self.samples
+        rescale = self._samples / (memory.samples or self._samples)
+        memory.samples = self._samples
 
         shapes = [(rank, len(matrix)) for matrix in matrices]
         first, places = self._message([*shapes, *(place.shape for place in rest)], dtype)
