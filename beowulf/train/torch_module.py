@@ -12,6 +12,7 @@ import hashlib
 import weakref
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from beowulf.errors import TrainingError
@@ -70,6 +71,14 @@ class Slot:
         self.parameter.grad = self.tensor
         return self.tensor
 
+    def give_back(self) -> None:
+        """Let the parameter's gradient be what is in the bucket."""
+        gradient = self.parameter.grad
+        if gradient is None and self.is_view:
+            self.parameter.grad = self.tensor
+        elif gradient is not self.tensor:
+            gradient_of(self.parameter).copy_(self.tensor)
+
     def has_changed(self) -> bool:
         """Say whether the gradient is another than when it was last added to."""
         if self.seen is None:
@@ -93,7 +102,7 @@ class ModuleGradients:
         parameters = [p for p in module.parameters() if p.requires_grad]
         self._statistics = RunningStatistics(module)
         outlines = [outline_of(parameter) for parameter in parameters]
-        self.shipment = dense.early_buckets(outlines, self._statistics.size)
+        self.shipment = dense.early_buckets(outlines, len(outlines) + self._statistics.size)
         places = self.shipment.places
         self._slots = [
             Slot(p, torch.from_numpy(place)) for p, place in zip(parameters, places, strict=True)
@@ -119,19 +128,18 @@ class ModuleGradients:
     def average(self, loss: float, compute_s: float) -> Told:
         """Average all gradients, in place. Collective.
 
-        A parameter without a gradient, as on a rank with an empty share, counts as zeros.
+        A parameter without a gradient, as on a rank with an empty share, counts as zeros;
+        one that has none on any rank stays without, so that optimizers pass it over.
         """
         with torch.no_grad():
-            for index, slot in enumerate(self._slots):
-                self._settle(index, slot)
+            used = [self._settle(index, slot) for index, slot in enumerate(self._slots)]
             step = self._dense.step
-            extra = self._statistics.weighted(step.share)
+            extra = np.concatenate([used, self._statistics.weighted(step.share)])
             told = self._dense.finish(self.shipment, loss, compute_s, extra)
-            self._statistics.take(extra / step.samples)
-            for slot in self._slots:
-                gradient = slot.parameter.grad
-                if gradient is not None and gradient is not slot.tensor and slot.fits():
-                    gradient.copy_(slot.tensor)
+            self._statistics.take(extra[len(used) :] / step.samples)
+            for slot, ranks in zip(self._slots, extra[: len(used)].tolist(), strict=True):
+                if ranks and slot.fits():
+                    slot.give_back()
         return told
 
     def average_newcomers(self, average: Callable[[Arrays, float, float], Told]) -> None:
@@ -180,8 +188,8 @@ class ModuleGradients:
             slot.is_ready = True
             self.shipment.ready(index, self._dense.sender(self.shipment))
 
-    def _settle(self, index: int, slot: Slot) -> None:
-        """Have a gradient in its place, unless it has left, and note what was learned."""
+    def _settle(self, index: int, slot: Slot) -> bool:
+        """Have a gradient in its place, unless it has left; say whether there is one."""
         gone, changed = self.shipment.is_gone(index), slot.has_changed()
         if gone and changed:
             raise TrainingError(_late(slot, "the script changed it before run.average"))
@@ -192,19 +200,14 @@ class ModuleGradients:
                 "script changes them before run.average"
             )
         gradient = slot.parameter.grad
-        if not slot.fits():
+        if not slot.fits() or gradient is None:
             slot.tensor.zero_()
-        elif not gone:
+        elif not gone and gradient is not slot.tensor:
             refuse_unsummable(slot.parameter)
-            if gradient is None:
-                slot.tensor.zero_()
-                slot.parameter.grad = (
-                    slot.tensor if slot.is_view else torch.zeros_like(slot.parameter)
-                )
-            elif gradient is not slot.tensor:
-                slot.tensor.copy_(gradient.detach())
+            slot.tensor.copy_(gradient.detach())
         slot.usual = max(slot.usual, slot.times)
         slot.times, slot.is_ready, slot.seen, slot.digest = 0, False, None, None
+        return gradient is not None and slot.fits()
 
 
 def divide(module: torch.nn.Module, samples: int) -> None:
@@ -212,7 +215,7 @@ def divide(module: torch.nn.Module, samples: int) -> None:
     operation, divisor = division_by(samples)
     with torch.no_grad():
         for parameter in module.parameters():
-            if parameter.requires_grad:
+            if parameter.requires_grad and parameter.grad is not None:
                 gradient = gradient_of(parameter)
                 array = as_array(gradient)
                 operation(array, divisor, out=array)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from beowulf.train.averaging import naive
@@ -19,9 +20,13 @@ if TYPE_CHECKING:
 def average_plainly(module: torch.nn.Module, comm: MPI.Comm, step: Step) -> None:
     """Replace each parameter's ``.grad`` by the global sum divided by the samples. Collective.
 
-    A parameter without a gradient counts as zeros.
+    A parameter without a gradient counts as zeros; one without on every rank stays so.
     """
-    gradients = [gradient_of(p) for p in module.parameters() if p.requires_grad]
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    used = np.array([p.grad is not None for p in parameters], float)
+    naive(comm, [used], 1)
+    parameters = [p for p, ranks in zip(parameters, used, strict=True) if ranks]
+    gradients = [gradient_of(parameter) for parameter in parameters]
     arrays = [as_array(gradient) for gradient in gradients]
     statistics = RunningStatistics(module)
     means = statistics.weighted(step.share)
