@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,6 +126,14 @@ def accuracies(way: str, seed: int, options: argparse.Namespace) -> list[float]:
     return found
 
 
+def take_directory(path: Path) -> None:
+    """Have the next run be a job of its own: it would go on with the one before. Collective."""
+    if MPI.COMM_WORLD.rank == 0:
+        path.mkdir()
+    MPI.COMM_WORLD.Barrier()
+    os.environ["BEOWULF_JOB_DIR"] = str(path)
+
+
 def main() -> None:
     """Train with every strategy and seed in turn, and let rank 0 write the accuracies."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -134,10 +143,12 @@ def main() -> None:
     parser.add_argument("--rate", type=float, required=True)
     parser.add_argument("--shares", required=True)
     options = parser.parse_args()
+    base = Path(os.environ["BEOWULF_JOB_DIR"])
     found: dict[str, list[list[float]]] = {way: [] for way in WAYS}
     for seed in range(options.seeds):
         for way, so_far in found.items():
             started_s = time.monotonic()
+            take_directory(base / f"{len(so_far)}-{way}")
             so_far.append(accuracies(way, seed, options))
             if MPI.COMM_WORLD.rank == 0:
                 took_s = time.monotonic() - started_s
