@@ -18,7 +18,7 @@ SHARES = "2:1"
 WIDTH = 2460  # 25 MB of gradients
 BATCH, EPOCHS, RATE = 128, 10, 0.05
 STEPS_PER_EPOCH = 10  # of 1197 samples
-TARGET = 0.96
+TARGET = 0.95
 POINTS_LOST = 0.3
 REFERENCE = "dense"
 
@@ -45,7 +45,8 @@ def measure(rounds: int = ROUNDS) -> Report:
     for way, runs in found.items():
         steps = [steps_to(TARGET, one) for one in runs]
         figures[f"{way}, final accuracy, %"] = summarize(last[way])
-        figures[f"{way}, steps to the target"] = summarize(steps)
+        if max(steps) < float("inf"):
+            figures[f"{way}, steps to the target"] = summarize(steps)
         mean = statistics.fmean(last[way])
         rows.append([
             way, " ".join(f"{count:g}" for count in steps), f"{mean:.2f}",

@@ -13,7 +13,6 @@ from beowulf.errors import TrainingError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-EQUAL = "equal"
 TRIAL_BYTES = 500_000  # 40 ms at 100 Mbit
 WARM_UP_BYTES = 100_000  # connections are made when they are first used
 MOST_TRIALS = 6
@@ -36,13 +35,11 @@ def part_weights(links: Sequence[float]) -> tuple[float, ...]:
 
 
 def parse_links(links: str | Sequence[float], ranks: int) -> tuple[float, ...]:
-    """Read speeds written as numbers or as ``100:1000:1000``, one per rank, or as ``equal``.
+    """Read speeds written as numbers or as ``100:1000:1000``, one per rank, in any unit.
 
     Raises:
         TrainingError: They are not as many numbers above 0 as there are ranks.
     """
-    if links == EQUAL:
-        return (1.0,) * ranks
     words = links.split(":") if isinstance(links, str) else links
     try:
         speeds = tuple(float(word) for word in words)
@@ -60,9 +57,12 @@ def measured_links(comm: MPI.Comm) -> tuple[float, ...]:
     """Measure how fast each rank sends and receives at once, in bytes per second.
 
     A transfer is as fast as the slower of its two ends, so each rank tries several others,
-    and its best counts. The same numbers on every rank. Takes half a second where the
-    slowest wire has 100 Mbit. Collective: a missing rank leaves the others waiting.
+    and its best counts. Ones if there are but two ranks: nothing depends on it then. The same
+    numbers on every rank. Takes half a second where the slowest wire has 100 Mbit/s.
+    Collective: a missing rank leaves the others waiting.
     """
+    if comm.size <= 2:
+        return (1.0,) * comm.size
     best = 0.0
     for step in range(1, min(comm.size, MOST_TRIALS + 1)):
         for size in (WARM_UP_BYTES, TRIAL_BYTES):

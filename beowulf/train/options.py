@@ -10,21 +10,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from beowulf.errors import TrainingError
-from beowulf.train.links import EQUAL
+from beowulf.train.links import measured_links, parse_links, part_weights
 from beowulf.train.parts import InHalfParts, InParts
 from beowulf.train.powersgd import LowRank
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mpi4py import MPI
+
 
 @dataclass(frozen=True)
 class Fp16:
     """Send gradients as 16-bit floats, scaled message by message."""
 
-    def exchange(self) -> InHalfParts:
+    def exchange(self, comm: MPI.Intracomm) -> InHalfParts:  # noqa: ARG002 - as Weighted has it
         """Return a fresh exchange."""
-        return InHalfParts(EQUAL)
+        return InHalfParts()
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,23 @@ class Weighted:
 
     Args:
         links: How fast each rank's wire is, one number per rank, in any unit, or as
-            ``"100:1000:1000"``. None to have it measured at the first exchange.
+            ``"100:1000:1000"``. None to have it measured when the run is opened.
         fp16: Whether to send 16-bit floats besides.
     """
 
     links: str | Sequence[float] | None = None
     fp16: bool = False
 
-    def exchange(self) -> InParts:
-        """Return a fresh exchange."""
-        return InHalfParts(self.links) if self.fp16 else InParts(self.links)
+    def exchange(self, comm: MPI.Intracomm) -> InParts:
+        """Return a fresh exchange. Collective: a missing rank leaves the others waiting.
+
+        Raises:
+            TrainingError: The links are not one speed for each rank.
+        """
+        links = self.links
+        speeds = measured_links(comm) if links is None else parse_links(links, comm.size)
+        weights = part_weights(speeds)
+        return InHalfParts(weights) if self.fp16 else InParts(weights)
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ class PowerSGD:
         at_least("powersgd: rank", self.rank, 1)
         at_least("powersgd: uncompressed_steps", self.uncompressed_steps, 0)
 
-    def exchange(self) -> LowRank:
+    def exchange(self, comm: MPI.Intracomm) -> LowRank:  # noqa: ARG002 - as Weighted has it
         """Return a fresh exchange."""
         return LowRank(self.rank, self.uncompressed_steps)
 

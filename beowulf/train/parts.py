@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, ClassVar
 from mpi4py import MPI
 
 from beowulf.train.arena import Arena
-from beowulf.train.links import measured_links, parse_links, part_weights
 from beowulf.train.shares import split
 from beowulf.train.wires import AsTheyAre, Half
 
@@ -151,28 +150,19 @@ def rounds_of(numbers: int, itemsize: int, weights: tuple[float, ...]) -> Rounds
 
 
 class InParts:
-    """The exchange that adds up each bucket in parts as large as each rank's wire is fast.
-
-    ``links`` says how fast: one number per rank, in any unit, or ``"equal"``. None has it
-    measured when the first bucket is exchanged.
-    """
+    """The exchange that adds up each bucket in parts, in proportion to ``weights`` if given."""
 
     is_exact: ClassVar[bool] = True
     wire: ClassVar[type[Wire]] = AsTheyAre
 
-    def __init__(self, links: str | Sequence[float] | None = None) -> None:
-        self._links = links
-        self._parts: Parts | None = None
+    def __init__(self, weights: Sequence[float] | None = None) -> None:
+        self._parts = Parts(self.wire(), weights)
 
     def begin(self, samples: int) -> None:
         """Do nothing: sums don't depend on the number of samples."""
 
     def __call__(self, comm: MPI.Comm, bucket: Bucket) -> None:
         """Replace ``bucket.flat`` by its sum over all ranks. Collective."""
-        if self._parts is None:
-            links = self._links
-            speeds = measured_links(comm) if links is None else parse_links(links, comm.size)
-            self._parts = Parts(self.wire(), part_weights(speeds))
         self._parts.add_up(comm, bucket.flat)
 
 

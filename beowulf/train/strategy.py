@@ -46,7 +46,7 @@ def averaging_named(
     options = with_options(choice)
     if isinstance(options, DiLoCo):
         return LocalSteps(comm, options, say)
-    return Dense(comm, options.exchange(), overlap=overlap, say=say)
+    return Dense(comm, options.exchange(comm), overlap=overlap, say=say)
 
 
 def with_options(choice: Any) -> Options:
