@@ -12,6 +12,7 @@ slower or faster: a single slow step is no reason, nor is it part of what is lea
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from beowulf.limits.compute import best_shares, has_memory
@@ -20,7 +21,7 @@ from beowulf.train.pace import CHANGE_S, CHANGE_STEPS, Pace
 from beowulf.train.shares import split
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 LOOK_AFTER_STEPS = (CHANGE_STEPS, 5, 8, 16, 32)
 LOOK_EVERY_STEPS = 32
@@ -53,7 +54,26 @@ class Balancer:
         self._look_at = CHANGE_STEPS
         self._is_settling = False
         self._until_probe = [0] * world_size
+        self._resting: frozenset[int] = frozenset()
+        self.has_changed = False  # whether the latest step proved that a rank's speed has
         self.weights: tuple[float, ...] = self._shares
+
+    @property
+    def nodes(self) -> list[Node | None]:
+        """What is known of each rank; None of one that has not been seen computing."""
+        return [
+            Node(1 / pace.per_sample_s, pace.per_sample_s * pace.overhead)
+            if pace.per_sample_s
+            else None
+            for pace in self._paces
+        ]
+
+    def rest(self, ranks: Iterable[int]) -> None:
+        """Leave these ranks without samples from now on, and don't ask them with one."""
+        self._resting = frozenset(ranks)
+        if any(self._shares[rank] for rank in self._resting):
+            self._change(self._best_shares())
+        self.weights = self._shares
 
     def observe(self, shares: Sequence[int], compute_s: Sequence[float]) -> None:
         """Take in a step and set ``weights`` for the next one.
@@ -67,6 +87,7 @@ class Balancer:
         for pace, share, seconds in zip(self._paces, shares, compute_s, strict=True):
             if share and pace.see(share, seconds, step_s):
                 has_changed = True
+        self.has_changed = has_changed
         self._steps = CHANGE_STEPS if has_changed else self._steps + 1
         self._seconds += step_s
         if has_changed or (self._steps >= self._look_at and self._seconds >= CHANGE_S):
@@ -77,27 +98,44 @@ class Balancer:
     def _look(self) -> None:
         """Change the shares if that is certain to pay."""
         errors = [pace.estimate() for pace in self._paces]
-        known = [rank for rank, pace in enumerate(self._paces) if pace.per_sample_s]
-        if not known:
+        shares = self._best_shares()
+        if not any(shares):
             return
-        nodes = [self._node_of(self._paces[rank]) for rank in known]
-        if not has_memory(nodes, self._global_batch):  # the others have not been asked yet
-            return
-        shares = [0] * len(self._paces)
-        for rank, share in zip(known, best_shares(nodes, self._global_batch), strict=True):
-            shares[rank] = share
         gain = self._compute_s(self._shares) / self._compute_s(shares) - 1
-        doubt = max((errors[rank] for rank in known if self._shares[rank]), default=0.0)
+        known = zip(errors, self._paces, self._shares, strict=True)
+        doubt = max(
+            (error for error, pace, share in known if share and pace.per_sample_s), default=0
+        )
         if self._steps > SETTLED_AFTER_STEPS:
             self._is_settling = False
         doubts = SETTLING_GAIN_IN_ERRORS if self._is_settling else GAIN_IN_ERRORS
         if gain > max(GAIN_AT_LEAST, doubts * doubt):
-            self._shares = tuple(shares)
-            self._steps, self._seconds = 0, 0.0
-            self._is_settling = True
-            for rank, (pace, share) in enumerate(zip(self._paces, shares, strict=True)):
-                pace.expect(share)
-                self._until_probe[rank] = PROBE_EVERY_STEPS if pace.per_sample_s else 0
+            self._change(shares)
+
+    def _change(self, shares: Sequence[int]) -> None:
+        self._shares = tuple(shares)
+        self._steps, self._seconds = 0, 0.0
+        self._is_settling = True
+        for rank, (pace, share) in enumerate(zip(self._paces, shares, strict=True)):
+            pace.expect(share)
+            self._until_probe[rank] = PROBE_EVERY_STEPS if pace.per_sample_s else 0
+
+    def _best_shares(self) -> list[int]:
+        """Return the best shares by what is known; none at all if that is not enough."""
+        shares = [0] * len(self._paces)
+        known = [
+            rank
+            for rank, pace in enumerate(self._paces)
+            if pace.per_sample_s and rank not in self._resting
+        ]
+        nodes = [self._node_of(self._paces[rank]) for rank in known]
+        if self._resting:  # few are left, so that they must take what there is
+            nodes = [replace(node, most_samples=None) for node in nodes]
+        if not nodes or not has_memory(nodes, self._global_batch):  # others must be asked first
+            return shares
+        for rank, share in zip(known, best_shares(nodes, self._global_batch), strict=True):
+            shares[rank] = share
+        return shares
 
     def _node_of(self, pace: Pace) -> Node:
         """Return what is known of a rank; of much larger shares than it had, nothing is known."""
@@ -113,7 +151,7 @@ class Balancer:
         step_s = self._compute_s(self._shares)
         chosen: int | None = None
         for rank, pace in enumerate(self._paces):
-            if self._shares[rank]:
+            if self._shares[rank] or rank in self._resting:
                 continue
             if shares[rank]:  # it was its turn; again at once if that was a surprise
                 cost = pace.compute_s(1) / step_s - 1 if step_s else 0.0

@@ -7,7 +7,6 @@ to the other ranks meanwhile. How a buffer is added up is the exchange's busines
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import time
 from typing import TYPE_CHECKING, Any
@@ -18,11 +17,13 @@ from mpi4py import MPI
 from beowulf.errors import TrainingError
 from beowulf.train.arrays import BroughtArrays, OwnArrays
 from beowulf.train.averaging import Averaging, Step, division_by
+from beowulf.train.buckets import BUCKET_BYTES
 from beowulf.train.control import Told, hear, room, tell
 from beowulf.train.courier import Courier
 from beowulf.train.gradients import checked, is_torch_module, like, listed, outline_of
 from beowulf.train.overlap import Trial
 from beowulf.train.shipment import Shipment
+from beowulf.train.traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,6 +45,10 @@ class Dense(Averaging):
         exchange: How a bucket is added up.
         overlap: Whether buckets may leave during the backward pass; None to try.
         say: Prints a line for people, on one rank.
+        bucket_bytes: How large buckets are.
+
+    Attributes:
+        traffic: What the latest step sent, and what was found out about overlap.
     """
 
     keeps_equal = True
@@ -55,8 +60,11 @@ class Dense(Averaging):
         *,
         overlap: bool | None = None,
         say: Callable[[str], None] = print,
+        bucket_bytes: int = BUCKET_BYTES,
     ) -> None:
         self.step = Step()
+        self.traffic = Traffic()
+        self._bucket_bytes = bucket_bytes
         self._comm = comm
         self._wire = comm.Dup() if comm.size > 1 else comm
         self._exchange = exchange
@@ -83,7 +91,8 @@ class Dense(Averaging):
         step = self.step
         step.samples, step.share, step.is_last_part = samples, share, False
         overlap = self._trial.overlaps if self._overlap is None else self._overlap
-        step.overlaps = overlap and len(self._shipments) == 1 and self._comm.size > 1
+        step.overlaps = overlap and len(self._shipments) == 1 and self._wire.size > 1
+        self.traffic.begin(overlaps=step.overlaps)
         self._exchange.begin(samples)
         self._began_at = time.perf_counter()
 
@@ -136,6 +145,8 @@ class Dense(Averaging):
         if self._courier is None:
             self._courier = Courier(self._carry)
         courier = self._courier
+        if not shipment.left_early:
+            self.traffic.is_ready()
         return lambda bucket: courier.send((shipment, bucket))
 
     def finish(
@@ -160,12 +171,12 @@ class Dense(Averaging):
         shipment.send_rest(self.sender(shipment))
         if self._courier is not None:
             self._courier.wait()
-        if size > 1 and not rides:
+        if self._wire.size > 1 and not rides:
             self._wire.Allreduce(MPI.IN_PLACE, vector)
         if extra is not None:
             extra[...] = behind
         told = hear(vector, size)
-        if self._overlap is None and size > 1:
+        if self._overlap is None and self._wire.size > 1:
             self._try(time.perf_counter() - self._began_at, early)
         self.step.is_last_part = False
         return told
@@ -173,12 +184,23 @@ class Dense(Averaging):
     def _carry(self, parcel: tuple[Shipment, Bucket]) -> None:
         """Turn a bucket's sums into everybody's means."""
         shipment, bucket = parcel
-        if self._comm.size > 1:
-            self._exchange(self._wire, bucket)
+        self._add_up(bucket)
         if shipment.divides:
             divide, divisor = division_by(self.step.samples)
             body = shipment.body(bucket)
             divide(body, divisor, out=body)
+
+    def _add_up(self, bucket: Bucket) -> None:
+        self.traffic.carries(bucket.flat.nbytes)
+        if self._wire.size > 1:
+            self._exchange(self._wire, bucket)
+
+    def among(self, wire: MPI.Intracomm) -> None:
+        """Average among the ranks of another communicator from now on; the others do nothing.
+
+        What ranks tell keeps its places, so that shares and times are still those of all.
+        """
+        self._wire = wire
 
     def early_buckets(self, outlines: Sequence[Outline], extra: int = 0) -> Shipment:
         """Make buckets for new gradients that may leave early. Collective."""
@@ -193,14 +215,17 @@ class Dense(Averaging):
         self._agree(outlines)
         rides = self._exchange.is_exact and size > 1
         shipment = Shipment(
-            outlines, room_behind=room(size, extra) if rides else 0, first_index=self._buckets
+            outlines,
+            room_behind=room(size, extra) if rides else 0,
+            first_index=self._buckets,
+            bucket_bytes=self._bucket_bytes,
         )
         self._buckets += len(shipment.buckets)
         return shipment
 
     def _agree(self, outlines: Sequence[Outline]) -> None:
         said = [(dtype.name, shape) for dtype, shape in outlines]
-        digests = self._comm.allgather(hashlib.sha256(repr(said).encode()).hexdigest())
+        digests = self._wire.allgather(hashlib.sha256(repr(said).encode()).hexdigest())
         for rank, digest in enumerate(digests):
             if digest != digests[0]:
                 raise TrainingError(
@@ -246,8 +271,7 @@ class Dense(Averaging):
             self._buckets += brought.large
         brought.gather(arrays)
         told = self.finish(brought.shipment, loss, compute_s)
-        exchange = functools.partial(self._exchange, self._wire)
-        brought.exchange_large(arrays, exchange, divide, divisor)
+        brought.exchange_large(arrays, self._add_up, divide, divisor)
         brought.scatter(arrays, divide, divisor)
         return told
 
@@ -257,9 +281,11 @@ class Dense(Averaging):
         if not self._trial.is_over:
             return
         sums = np.array([*self._trial.medians(), self._trial.early])
-        self._comm.Allreduce(MPI.IN_PLACE, sums)
-        with_s, without_s, left_early = (sums / self._comm.size).tolist()
+        self._wire.Allreduce(MPI.IN_PLACE, sums)
+        with_s, without_s, left_early = (sums / self._wire.size).tolist()
         self._overlap = left_early > 0 and with_s <= without_s
+        if left_early:
+            self.traffic.tried = with_s, without_s
         if left_early > 0 and not self._overlap:
             self.say(
                 "beowulf: gradients travel after the backward pass, not during it: a step takes "

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 TRIAL_BYTES = 500_000  # 40 ms at 100 Mbit
 WARM_UP_BYTES = 100_000  # connections are made when they are first used
 MOST_TRIALS = 6
+TRIAL_PIECE_BYTES = 32 * 1024  # below the 64 KiB from which Open MPI asks the receiver first
 
 
 def part_weights(links: Sequence[float]) -> tuple[float, ...]:
@@ -56,22 +57,62 @@ def parse_links(links: str | Sequence[float], ranks: int) -> tuple[float, ...]:
 def measured_links(comm: MPI.Comm) -> tuple[float, ...]:
     """Measure how fast each rank sends and receives at once, in bytes per second.
 
-    A transfer is as fast as the slower of its two ends, so each rank tries several others,
-    and its best counts. Ones if there are but two ranks: nothing depends on it then. The same
-    numbers on every rank. Takes half a second where the slowest wire has 100 Mbit/s.
-    Collective: a missing rank leaves the others waiting.
+    Ones if there are but two ranks: nothing depends on it then. The same numbers on every
+    rank. Takes half a second where the slowest wire has 100 Mbit/s. Collective: a missing rank
+    leaves the others waiting.
     """
-    if comm.size <= 2:
-        return (1.0,) * comm.size
+    return measured_rates(comm) if comm.size > 2 else (1.0,) * comm.size
+
+
+def measured_rates(comm: MPI.Comm) -> tuple[float, ...]:
+    """Measure how fast each rank sends and receives at once, in bytes per second, in pairs.
+
+    A transfer is as fast as the slower of its two ends, so each rank meets several others,
+    and its best counts. (All sending on around a circle would not do: with three ranks, each
+    of them has the slow one on one of its sides, whichever way they go.) The same numbers
+    on every rank. Collective: a missing rank leaves the others waiting.
+    """
     best = 0.0
-    for step in range(1, min(comm.size, MOST_TRIALS + 1)):
-        for size in (WARM_UP_BYTES, TRIAL_BYTES):
-            message, received = np.zeros(size, np.uint8), np.empty(size, np.uint8)
-            comm.Barrier()
-            started = MPI.Wtime()
-            comm.Sendrecv(
-                message, (comm.rank + step) % comm.size, 0, received, (comm.rank - step) % comm.size
-            )
-            took_s = max(MPI.Wtime() - started, 1e-6)
-        best = max(best, size / took_s)
+    for other in partners_of(comm.rank, comm.size)[:MOST_TRIALS]:
+        comm.Barrier()
+        if other is not None:
+            _exchange_s(comm, other, WARM_UP_BYTES)
+            best = max(best, TRIAL_BYTES / _exchange_s(comm, other, TRIAL_BYTES))
     return tuple(comm.allgather(best))
+
+
+def partners_of(rank: int, ranks: int) -> list[int | None]:
+    """Return whom a rank meets in each round of a tournament; None for a break.
+
+    Everybody meets everybody once (the circle method); in no round does anybody meet two.
+    """
+    players = ranks + ranks % 2
+    if ranks == 1:
+        return []
+    found: list[int | None] = []
+    for turn in range(players - 1):
+        if rank == players - 1:  # the one who stays where it is
+            other = turn * (players // 2) % (players - 1)
+        else:
+            other = (turn - rank) % (players - 1)
+            if other == rank:
+                other = players - 1
+        found.append(other if other < ranks else None)
+    return found
+
+
+def _exchange_s(comm: MPI.Comm, other: int, size: int) -> float:
+    """Return how long it takes to send and to receive ``size`` bytes at the same time.
+
+    In pieces that need no answer: the answer to a large one waits behind the other's data.
+    """
+    outgoing, incoming = np.zeros(size, np.uint8), np.empty(size, np.uint8)
+    places = range(0, size, TRIAL_PIECE_BYTES)
+    byte = np.zeros(1, np.uint8), np.zeros(1, np.uint8)
+    comm.Sendrecv(byte[0], other, 0, byte[1], other)
+    started = MPI.Wtime()
+    coming = [comm.Irecv(incoming[p : p + TRIAL_PIECE_BYTES], other) for p in places]
+    going = [comm.Isend(outgoing[p : p + TRIAL_PIECE_BYTES], other) for p in places]
+    MPI.Request.Waitall([*coming, *going])
+    comm.Sendrecv(byte[0], other, 0, byte[1], other)  # until the other has all of it too
+    return float(max(MPI.Wtime() - started, 1e-6))

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 
+ALLOWED = ("fp16",)  # what auto can choose by word
+
+
 @dataclass(frozen=True)
 class Fp16:
     """Send gradients as 16-bit floats, scaled message by message."""
@@ -108,7 +111,28 @@ class DiLoCo:
             )
 
 
-Options = Fp16 | Weighted | PowerSGD | DiLoCo
+@dataclass(frozen=True)
+class Auto:
+    """Choose by measuring, among what changes nothing about the result.
+
+    Args:
+        allow: What it may choose besides, though it changes the result: ``"fp16"``.
+        rest: Whether it may leave out machines that cost more than they give.
+    """
+
+    allow: Sequence[str] = ()
+    rest: bool = True
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.allow if name not in ALLOWED]
+        if unknown or isinstance(self.allow, str):
+            raise TrainingError(
+                f"averaging: auto: allow {self.allow!r} must be a list of what it may choose "
+                f"though it changes the result: {', '.join(ALLOWED)}"
+            )
+
+
+Options = Auto | Fp16 | Weighted | PowerSGD | DiLoCo
 
 
 def at_least(what: str, value: int, least: int) -> None:

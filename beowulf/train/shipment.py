@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from beowulf.train.buckets import lay_out
+from beowulf.train.buckets import BUCKET_BYTES, lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,10 +26,15 @@ class Shipment:
     """
 
     def __init__(
-        self, outlines: Sequence[Outline], *, room_behind: int, first_index: int = 0
+        self,
+        outlines: Sequence[Outline],
+        *,
+        room_behind: int,
+        first_index: int = 0,
+        bucket_bytes: int = BUCKET_BYTES,
     ) -> None:
         self.buckets, self.places, self.behind = lay_out(
-            outlines, room_behind=room_behind, first_index=first_index
+            outlines, bucket_bytes, room_behind=room_behind, first_index=first_index
         )
         self.first_index = first_index
         self.divides = True  # what comes back is divided where it lies

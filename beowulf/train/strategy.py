@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, get_args
 
 from beowulf.errors import TrainingError
+from beowulf.train.auto import Automatic
 from beowulf.train.averaging import Naive
 from beowulf.train.dense import Dense
 from beowulf.train.diloco import LocalSteps
 from beowulf.train.exchange import Plain
-from beowulf.train.options import DiLoCo, Fp16, Options, PowerSGD, Weighted
+from beowulf.train.options import Auto, DiLoCo, Fp16, Options, PowerSGD, Weighted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from beowulf.train.averaging import Averaging
 
 WITH_OPTIONS: dict[str, Callable[[], Options]] = {
+    "auto": Auto,
     "fp16": Fp16,
     "weighted": Weighted,
     "powersgd": PowerSGD,
@@ -46,6 +48,8 @@ def averaging_named(
     options = with_options(choice)
     if isinstance(options, DiLoCo):
         return LocalSteps(comm, options, say)
+    if isinstance(options, Auto):
+        return Automatic(comm, options, overlap=overlap, say=say)
     return Dense(comm, options.exchange(comm), overlap=overlap, say=say)
 
 
