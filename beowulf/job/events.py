@@ -11,7 +11,14 @@ if TYPE_CHECKING:
     from beowulf.job.directory import JobDirectory
 
 EventName = Literal[
-    "submitted", "resubmitted", "started", "running", "resumed", "checkpoint_rejected", "ended"
+    "submitted",
+    "resubmitted",
+    "started",
+    "running",
+    "resumed",
+    "checkpoint_rejected",
+    "planned",
+    "ended",
 ]
 
 

@@ -85,13 +85,16 @@ class Automatic(Dense):
         return self._overlap
 
     def follow(self, plan: Plan) -> None:
-        """Average as a plan says from now on. Collective over all ranks of the run."""
-        if len(plan.ranks) == self._comm.size:
-            self.group, wire = self._comm, self._everybody
-        else:
-            self.group = wire = self._apart(plan.ranks)
-        self.among(wire)
+        """Average among the ranks of a plan, as it says. Collective over all ranks of the run."""
+        self.group = self._apart(plan.ranks)
+        self.among(self.group)
         self.use(plan)
+
+    def all_together(self) -> None:
+        """Average by ``dense`` among all ranks again. Not collective."""
+        self.group = self._comm
+        self.among(self._everybody)
+        self._switch.way = Plain()
 
     def use(self, plan: Plan) -> None:
         """Add up as a plan says, among the same ranks as before. Not collective."""

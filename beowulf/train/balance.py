@@ -68,6 +68,12 @@ class Balancer:
             for pace in self._paces
         ]
 
+    @property
+    def is_informed(self) -> bool:
+        """Whether the speed of every rank that has samples is known."""
+        known = zip(self._paces, self._shares, strict=True)
+        return all(pace.per_sample_s for pace, share in known if share)
+
     def rest(self, ranks: Iterable[int]) -> None:
         """Leave these ranks without samples from now on, and don't ask them with one."""
         self._resting = frozenset(ranks)

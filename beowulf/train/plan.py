@@ -26,9 +26,9 @@ FP16 = Strategy("fp16", sent_part=0.5)
 FP16_S_PER_BYTE = 1e-9
 ALONE = Strategy("alone", overlaps=False)  # nothing is exchanged
 
-IN_PARTS_SLOWNESS = 1.1  # what an exchange in parts takes of the limit; measured like the ring's
+IN_PARTS_SLOWNESS = 1.1  # what an exchange in parts takes of the limit at least
 SHARED_BYTES_PER_S = 1e9  # between ranks of one machine
-SAME_WIRE = 1.25  # rates that differ by less are of one kind of port
+SAME_WIRE = 1.8  # rates that differ by less may be of one kind of port; the next one has 2.5 times
 GAIN_AT_LEAST = 0.05  # less is within the noise, and not worth to leave what works
 LEAD_GAIN_AT_LEAST = 0.2  # rank 0 does what scripts do on rank 0, so it rests for more only
 NAMED_GAIN_AT_LEAST = 0.15  # what changes the result is not worth a word for less
@@ -172,7 +172,8 @@ def _strategies(
         return
     yield DENSE
     machines = {survey.machines[rank] for rank in ranks}
-    if 2 < len(machines) == len(ranks):  # ranks that share a link would take it from each other
+    differ = max(link_kinds([survey.wire.bytes_per_s[rank] for rank in ranks])) > 0
+    if differ and 2 < len(machines) == len(ranks):  # of ranks that share a link, each has less
         yield WEIGHTED
     for strategy in allowed:
         yield _fp16(survey) if strategy.name == "fp16" else strategy
@@ -231,7 +232,7 @@ def _wire_among(survey: Survey, ranks: Sequence[int], strategy: Strategy) -> Wir
         return Wire((SHARED_BYTES_PER_S,) * len(ranks))
     slowness = survey.slowness
     if strategy.weighted or strategy.sent_part < 1:  # another program than MPI's all-reduce
-        slowness = max(1.0, min(slowness, IN_PARTS_SLOWNESS))
+        slowness = max(slowness, IN_PARTS_SLOWNESS)
     return _slowed(wire_of(survey.wire, ranks), slowness)
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from mpi4py import MPI
+
 from beowulf.limits.quantities import Job, Node, Wire
 from beowulf.train.plan import (
     DENSE,
@@ -30,8 +32,6 @@ from beowulf.train.verdict import words_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from mpi4py import MPI
 
     from beowulf.train.auto import Automatic
     from beowulf.train.balance import Balancer
@@ -56,6 +56,15 @@ class Told:
     words: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Planned:
+    """Where a planner stands: the plan, whether it is the last one, how seldom there are others."""
+
+    plan: Plan | None
+    is_over: bool
+    every_steps: int
+
+
 class Planner:
     """Plans for one run. Every rank that takes part has one and feeds it every step.
 
@@ -78,17 +87,24 @@ class Planner:
     ) -> None:
         self.averaging = averaging
         self.plan: Plan | None = None
-        self._batch = batch
+        self.batch = batch
         self._hosts = tuple(hosts)
         self._may_rest = may_rest
         self._is_over = False  # nothing is planned any more
-        self._every_steps = AT_MOST_EVERY_STEPS
+        self._every_steps = AT_MOST_EVERY_STEPS  # longer with each time that all begin anew
         self._survey: Survey | None = None
         self._before_s = 0.0
         self.begin_anew()
 
-    def begin_anew(self) -> None:
-        """Learn again, from steps of all ranks."""
+    def state(self) -> Planned:
+        """Return what those who come back must know."""
+        return Planned(self.plan, self._is_over, 2 * self._every_steps)
+
+    def begin_anew(self, planned: Planned | None = None) -> None:
+        """Learn again, from steps of all ranks; unless all has been decided."""
+        if planned is not None:
+            self.plan = planned.plan if planned.is_over else None
+            self._is_over, self._every_steps = planned.is_over, planned.every_steps
         self._steps = 0
         self._since_plan = 0
         self._verify_at = self._again_at = -1
@@ -132,17 +148,18 @@ class Planner:
         """
         if self._is_over:
             return None
-        is_first = self.plan is None and self._steps in (EARLY_AFTER_STEPS, PLAN_AFTER_STEPS)
+        is_first = self.plan is None and self._is_time(balancer)
         is_again = self._steps == self._again_at
         if not (is_first or is_again or self._steps == self._verify_at):
             return None
         group: MPI.Intracomm = self.averaging.group
+        may_rest: bool = group.allreduce(self._may_rest(), MPI.LAND)
         told: Told | None = None
         if group.rank == 0:
             if is_first:
-                told = self._first(balancer, lead)
+                told = self._first(balancer, lead, may_rest=may_rest)
             elif is_again:
-                told = self._again(balancer)
+                told = self._again(balancer, may_rest=may_rest)
             else:
                 told = self._verify()
         told = group.bcast(told)
@@ -159,6 +176,12 @@ class Planner:
         self._steps_s.clear()
         return told
 
+    def _is_time(self, balancer: Balancer | None) -> bool:
+        """Say whether a first plan is to be made now: once speeds are known, if they are asked."""
+        if self._steps < EARLY_AFTER_STEPS or not (balancer is None or balancer.is_informed):
+            return False
+        return self._steps >= PLAN_AFTER_STEPS or self._steps == EARLY_AFTER_STEPS
+
     def figures(self) -> dict[str, Any]:
         """Return what the result says: the plan, its prediction, and how long steps took."""
         if self.plan is None:
@@ -170,9 +193,24 @@ class Planner:
             "step_s": actual,
         }
 
-    def _first(self, balancer: Balancer | None, lead: int) -> Told | None:
-        is_early = self._steps == EARLY_AFTER_STEPS
-        survey = self._survey = self._what_is_known(balancer, lead)
+    def story(self) -> dict[str, Any]:
+        """Return what the job's story says of the plan."""
+        plan = self.plan
+        if plan is None:
+            return {}
+        resting = [rank for rank in range(len(self._hosts)) if rank not in plan.ranks]
+        return {
+            "strategy": plan.strategy.name,
+            "overlap": plan.strategy.overlaps,
+            "resting": resting,
+            "predicted_step_s": plan.step_s,
+            "limited_by": plan.time.limited_by,
+        }
+
+    def _first(self, balancer: Balancer | None, lead: int, *, may_rest: bool) -> Told | None:
+        is_early = self._steps < PLAN_AFTER_STEPS
+        survey = self._what_is_known(balancer, lead)
+        survey = self._survey = replace(survey, may_rest=may_rest)
         plan = choose(survey, self._allowed())
         usual = predict(survey, range(len(survey.nodes)), DENSE)
         self._before_s = min(self.averaging.traffic.tried or (usual.step_s,))
@@ -180,13 +218,13 @@ class Planner:
             return None
         return Told(plan, words_of(survey, plan, usual, offers(survey, plan), self._hosts))
 
-    def _again(self, balancer: Balancer | None) -> Told | None:
+    def _again(self, balancer: Balancer | None, *, may_rest: bool) -> Told | None:
         """Plan with the speeds of now, and the wire that was found before."""
         if self._survey is None or balancer is None or self.plan is None:
             return None
         self._before_s = median(self._steps_s)
         nodes = tuple(_or_slow(node) for node in balancer.nodes)
-        survey = self._survey = replace(self._survey, nodes=nodes, may_rest=self._may_rest())
+        survey = self._survey = replace(self._survey, nodes=nodes, may_rest=may_rest)
         plan = choose(survey, self._allowed())
         now = predict(survey, self.plan.ranks, self.plan.strategy)
         if plan.ranks == now.ranks or now.step_s < plan.step_s * (1 + EARLY_GAIN / 2):
@@ -221,7 +259,7 @@ class Planner:
             )
         ready = median(self._ready) / max(computed_s[lead], 1e-9) if self._ready else 1.0
         size = max(1, traffic.sent_bytes)
-        job = Job(self._batch, size, min(1.0, ready), size / max(1, traffic.buckets))
+        job = Job(self.batch, size, min(1.0, ready), size / max(1, traffic.buckets))
         survey = Survey(
             nodes=nodes,
             machines=averaging.machines,
@@ -229,7 +267,6 @@ class Planner:
             job=job,
             wire_s=median(self._waits_s) if self._waits_s else 0.0,
             shares=None if balancer is not None else tuple(map(float, self._shares)),
-            may_rest=self._may_rest(),
         )
         return replace(survey, hidden=self._hidden(survey, max(computed_s)))
 

@@ -15,20 +15,23 @@ from mpi4py import MPI
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from beowulf.train.planner import Planned
+
 NEWS = 11  # a tag
 SHORTEST_S, LONGEST_S = 0.002, 0.05
 
 
 @dataclass(frozen=True)
 class News:
-    """Where the run stands: ``step`` are done; ``lead`` is who sends the state after this.
+    """What became of the run; ``lead`` is who sends the state after this.
 
-    ``so_far`` is what the leading rank has counted, by name; ``reported`` what it reported.
+    ``planned`` is what all planners must agree on from now on, ``so_far`` what the leading
+    rank has counted, by name, and ``reported`` what it reported.
     """
 
-    step: int
     is_over: bool
     lead: int
+    planned: Planned | None = None
     so_far: dict[str, Any] = field(default_factory=dict)
     reported: dict[str, Any] = field(default_factory=dict)
 
@@ -39,11 +42,11 @@ def wake(comm: MPI.Intracomm, resting: Sequence[int], news: News) -> None:
         comm.send(news, rank, NEWS)
 
 
-def wait_for_news(comm: MPI.Intracomm, look_after: Callable[[], None]) -> News:
-    """Wait for the news, calling ``look_after`` now and then. Not collective."""
+def wait_for_news(comm: MPI.Intracomm, look_after: Callable[[float], None]) -> News:
+    """Wait for the news, calling ``look_after`` with the time now and then. Not collective."""
     pause_s = SHORTEST_S
     while not comm.Iprobe(MPI.ANY_SOURCE, NEWS):
-        look_after()
+        look_after(time.monotonic())
         time.sleep(pause_s)
         pause_s = min(LONGEST_S, pause_s * 1.5)
     news: News = comm.recv(source=MPI.ANY_SOURCE, tag=NEWS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import platform
 import time
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -14,6 +15,7 @@ from beowulf.errors import CheckpointError, TrainingError
 from beowulf.job.directory import JobDirectory
 from beowulf.job.events import record_event
 from beowulf.job.heartbeat import Heartbeat
+from beowulf.train.auto import Automatic
 from beowulf.train.balance import Balancer
 from beowulf.train.batches import Batch, Schedule
 from beowulf.train.checkpoints import Checkpoint, CheckpointStore
@@ -22,6 +24,8 @@ from beowulf.train.gradients import Gradients, as_number
 from beowulf.train.identical import check_identical
 from beowulf.train.metrics import MetricsWriter
 from beowulf.train.opening import check_world_size, open_directory, total_steps, weights_of
+from beowulf.train.planner import Planner
+from beowulf.train.rest import News, wait_for_news, wake
 from beowulf.train.shares import split
 from beowulf.train.state import OWN, broadcast, pack, restore
 from beowulf.train.strategy import averaging_named
@@ -37,11 +41,13 @@ if TYPE_CHECKING:
 
     from beowulf.train.control import Told
     from beowulf.train.options import Options
+    from beowulf.train.plan import Plan
 
 Data = TypeVar("Data")
 
 HEARTBEAT_EVERY_S = 1.0
 FIRST_CHECKPOINT_S = 1.0
+COUNTED = ("_steps_done", "_samples_done", "_training_s", "_loss", "_planned")
 
 
 class Run:
@@ -56,9 +62,11 @@ class Run:
             or ``"5:2:1:0"`` keep to these weights.
         micro_batch: The most samples that this rank takes in one go, for its memory's
             sake, however large its share; it may differ from rank to rank.
-        averaging: ``"dense"``, ``"naive"``, ``"fp16"``, ``"weighted"``, ``"powersgd"`` or
-            ``"diloco"``, or the options of the last four, as ``PowerSGD(rank=2)``;
-            docs/strategies.md says when which pays.
+        averaging: ``"auto"`` chooses by measuring, among what changes nothing about the result,
+            and leaves out machines that cost more than they give; ``"dense"``, ``"naive"``,
+            ``"fp16"``, ``"weighted"``, ``"powersgd"`` and ``"diloco"`` are fixed choices. Or the
+            options of one of them, as ``PowerSGD(rank=2)``; docs/strategies.md says when
+            which pays.
         overlap: Whether gradients travel while others are still being computed. None to
             try both in the first steps and keep what is faster.
         checkpoint_every_s: The most seconds between checkpoints. The first is made after
@@ -78,7 +86,7 @@ class Run:
         seed: int = 0,
         shares: str | Sequence[float] | None = None,
         micro_batch: int | None = None,
-        averaging: str | Options = "dense",
+        averaging: str | Options = "auto",
         overlap: bool | None = None,
         checkpoint_every_s: float | None = 60.0,
         checkpoint_every_steps: int | None = None,
@@ -88,17 +96,27 @@ class Run:
                 raise TrainingError(f"{name}: {value} must be 1 or more")
         if seed < 0:
             raise TrainingError(f"seed: {seed} must be 0 or more")
-        self.comm = MPI.COMM_WORLD.Dup()
-        self.rank = self.comm.rank
-        self.world_size = self.comm.size
+        self._comm = MPI.COMM_WORLD.Dup()
+        self.rank = self._comm.rank
+        self.world_size = self._comm.size
         check_world_size(self.world_size)
         self.global_batch = global_batch
         self.seed = seed
         self.micro_batch = micro_batch
         self.weights = weights_of(shares, self.world_size)
         self.attempt = int(os.environ.get("BEOWULF_ATTEMPT", "1"))
-        self._files = open_directory(self.comm)
-        self._averaging = averaging_named(averaging, self.comm, overlap=overlap, say=self.say)
+        self._files = open_directory(self._comm)
+        self._averaging = averaging_named(averaging, self._comm, overlap=overlap, say=self.say)
+        self._lead = 0  # the first of the ranks that train: it writes, and speaks
+        self._group = self._comm
+        self._ranks = tuple(range(self.world_size))
+        self._is_resting = False  # this rank; others do if the group is not all ranks
+        self._is_over = False
+        self._has_left_loop = False
+        self._has_lent_comm = False
+        self._balancer: Balancer | None = None
+        self._planner: Planner | None = None
+        self._planned: dict[str, Any] = {}  # what the result says of it
         self.compute_s: tuple[float, ...] = ()  # how long each rank computed in the latest step
         self._is_balanced = shares is None and self.world_size > 1
         self._timer = StepTimer()
@@ -122,6 +140,26 @@ class Run:
         self._pause_s = FIRST_CHECKPOINT_S
 
     @property
+    def comm(self) -> MPI.Intracomm:
+        """All ranks of the run, for what a script has to say to them itself.
+
+        A script that asks for it before the loop or inside it keeps all ranks at work, lest
+        one that rests be missing.
+
+        Raises:
+            TrainingError: Inside the loop, where somebody rests.
+        """
+        self._has_lent_comm = True
+        if self._has_left_loop:
+            self._call_all(is_over=True)
+        if self._group is not self._comm:
+            raise TrainingError(
+                "comm: a machine rests, so that it cannot take part; open the run with "
+                "averaging=train.Auto(rest=False)"
+            )
+        return self._comm
+
+    @property
     def directory(self) -> Path:
         """Where the job's files are; pictures put here are shown when the job ends."""
         return self._files.path
@@ -136,13 +174,15 @@ class Run:
         trace: TracebackType | None,
     ) -> None:
         self.flush_metrics()
+        if kind is None:
+            self._call_all(is_over=True)
         self._averaging.close(wait=kind is None)
         if kind is None:
             self._finish()
 
     def say(self, text: object) -> None:
-        """Print on rank 0 alone."""
-        if self.rank == 0:
+        """Print on one rank alone: rank 0, or, while it rests, the first that does not."""
+        if self.rank == self._lead:
             print(text, flush=True)
 
     def dataset(self, load: Callable[[], Data]) -> Data:
@@ -150,8 +190,16 @@ class Run:
 
         ``load`` runs on one rank per node and returns an array, or a tuple or dict of
         arrays. Collective: a missing rank leaves the others waiting.
+
+        Raises:
+            TrainingError: A machine rests.
         """
-        data, window = load_once_per_node(self.comm, load)
+        if self._group is not self._comm:
+            raise TrainingError(
+                "dataset: a machine rests, so that it cannot load the data now; call it before "
+                'the loop, or open the run with averaging="dense"'
+            )
+        data, window = load_once_per_node(self._comm, load)
         self._windows.append(window)  # the views are gone with it, so it stays to the end
         return data
 
@@ -173,9 +221,9 @@ class Run:
         self._tracked = objects
         self._kept = {**objects, **self._averaging.adopt(objects)}
         checkpoint = self._load_checkpoint() if self.rank == 0 else None
-        about = self.comm.bcast(checkpoint and (checkpoint.step, checkpoint.run))
+        about = self._comm.bcast(checkpoint and (checkpoint.step, checkpoint.run))
         first = (checkpoint.state if checkpoint else pack(self._kept)) if self.rank == 0 else None
-        state = broadcast(self.comm, first)
+        state = broadcast(self._comm, first)
         restore(self._kept, state, optional=OWN)
         if about is not None:
             self._restored = Checkpoint(about[0], about[1], state)
@@ -193,13 +241,29 @@ class Run:
             TrainingError: Neither epochs nor steps were given, or a value makes no sense.
             CheckpointError: The checkpoint is of another run (seed, batch or data size).
         """
+        self._call_all(is_over=True)  # if the script left an earlier loop
+        self._is_over = self._has_left_loop = False
         schedule = Schedule(samples, self.global_batch, self.seed)
         total = total_steps(schedule, epochs, steps)
-        start = self._resume(schedule)
-        balancer = None
+        self._resume(schedule)
+        batch = min(self.global_batch, samples)
         if self._is_balanced:  # a run that is resumed finds out anew: it takes but a few steps
-            balancer = Balancer(self.world_size, min(self.global_batch, samples))
+            self._balancer = Balancer(self.world_size, batch)
+        self._plan_for(batch)
+        try:
+            while self._steps_done < total and not self._is_over:
+                yield from self._train(schedule, total)
+                if self._is_resting:
+                    self._take(wait_for_news(self._comm, self._look_after))
+        except GeneratorExit:  # perhaps because of an error, which must not wait for anybody
+            self._has_left_loop = True
+            raise
+        self._call_all(is_over=True)
+
+    def _train(self, schedule: Schedule, total: int) -> Iterator[Batch]:
+        """Yield the steps until the end, or until this rank rests or is called back."""
         part_of = functools.lru_cache(8)(self._part_of)  # sizes are but two: full, and the last
+        start = self._steps_done
         for step, epoch, indices in schedule.global_batches(start, total):
             size = len(indices)
             shares, mine = part_of(size, self.weights)
@@ -215,9 +279,110 @@ class Run:
             self._hear_more(self._averaging.end(is_last=step + 1 == total), size)
             step_ns = self._timer.end()
             self._end_step(self._current, step_ns, total, schedule)
-            if balancer is not None and self._timer.has_averaged:
-                balancer.observe(shares, self.compute_s)
+            if self._timer.has_averaged and self.world_size > 1:
+                self._learn(
+                    shares, step_ns / 1e9, is_full=size == min(schedule.samples, self.global_batch)
+                )
+                if self._is_resting:
+                    return
+
+    def _learn(self, shares: tuple[int, ...], step_s: float, *, is_full: bool) -> None:
+        """Let shares, and now and then the plan, follow what the step has shown."""
+        balancer, planner = self._balancer, self._planner
+        if balancer is not None:
+            balancer.observe(shares, self.compute_s)
+            self.weights = balancer.weights
+        if planner is None or not is_full:
+            return
+        wire_s = self._timer.wire_s(self.compute_s, self._lead)
+        has_changed = balancer is not None and balancer.has_changed
+        planner.see(shares, self.compute_s, step_s, wire_s, has_changed=has_changed)
+        told = planner.next_plan(balancer, self._lead)
+        if told is None:
+            return
+        for word in told.words:
+            self.say(word)
+        self._follow(told.plan)
+
+    def _plan_for(self, batch: int) -> None:
+        """Begin to plan, if that was asked for. Collective."""
+        if isinstance(self._averaging, Automatic) and self.world_size > 1:
+            hosts = self._comm.allgather(platform.node())
+            sees_files = all(self._comm.allgather(self._files.path.is_dir()))
+            self._planner = Planner(
+                self._averaging,
+                batch,
+                hosts,
+                lambda: bool(self._tracked) and sees_files and not self._has_lent_comm,
+            )
+
+    def _follow(self, plan: Plan) -> None:
+        """Train as a plan says from now on. Collective over the ranks that train so far."""
+        averaging, planner, balancer = self._averaging, self._planner, self._balancer
+        if not isinstance(averaging, Automatic) or planner is None:
+            return
+        if self.rank == self._lead:
+            record_event(self._files, "planned", **planner.story())
+        if self._group is not self._comm and len(plan.ranks) != self._group.size:
+            self._call_all(is_over=False)
+        elif len(plan.ranks) == self._group.size:
+            averaging.use(plan)
+        else:
+            self.flush_metrics()
+            averaging.follow(plan)
+            self._group = averaging.group
+            self._lead, self._ranks = plan.ranks[0], plan.ranks
+            self._is_resting = self.rank not in plan.ranks
+            if balancer is not None:
+                balancer.rest(set(range(self.world_size)).difference(plan.ranks))
                 self.weights = balancer.weights
+            if self.rank == self._lead and self._metrics is None:
+                self._metrics = MetricsWriter(self._files.metrics)
+
+    def _call_all(self, *, is_over: bool) -> None:
+        """Have all ranks train again, or end. Collective over those that train so far."""
+        if self._group is self._comm:
+            if is_over and self._planner is not None:
+                self._planned = self._planner.figures() or self._planned
+            return
+        resting = [rank for rank in range(self.world_size) if rank not in self._ranks]
+        self._planned = self._planner.figures() if self._planner is not None else {}
+        so_far = {name: getattr(self, name) for name in COUNTED}
+        planned = self._planner.state() if self._planner is not None else None
+        news = News(is_over, self._lead, planned, so_far, self._reported)
+        if self.rank == self._lead:
+            self.flush_metrics()
+            wake(self._comm, resting, news)
+        self._take(news)
+
+    def _take(self, news: News) -> None:
+        """Take the state from the leading rank, and begin as in the first step. Collective."""
+        mine = pack(self._kept) if self.rank == news.lead else None
+        state = broadcast(self._comm, mine, news.lead)
+        if self._is_resting:
+            restore(self._kept, state, optional=OWN)
+            for name, value in news.so_far.items():
+                setattr(self, name, value)
+            self._reported |= news.reported
+        if self.rank:
+            self._metrics = None
+        self._group, self._lead, self._is_resting = self._comm, 0, False
+        self._ranks = tuple(range(self.world_size))
+        self._is_over, self._has_left_loop = news.is_over, False
+        self._checkpoint_at = time.monotonic()
+        if isinstance(self._averaging, Automatic):
+            self._averaging.all_together()
+        if self._balancer is not None and self._planner is not None:
+            self._balancer = Balancer(self.world_size, self._planner.batch)
+            self.weights = self._balancer.weights
+            self._planner.begin_anew(news.planned)
+
+    def _look_after(self, now: float) -> None:
+        """Say about once a second that this rank is there."""
+        if now - self._heartbeat_at > HEARTBEAT_EVERY_S:
+            self._heartbeat_at = now
+            if self._files.heartbeats.is_dir():
+                Heartbeat(self.rank, self.attempt, step=self._steps_done).write(self._files)
 
     def _part_of(self, size: int, weights: Sequence[float]) -> tuple[tuple[int, ...], slice]:
         """Return every rank's share of a batch of ``size``, and where in it this rank's lies."""
@@ -326,7 +491,7 @@ class Run:
         self._training_s += step_ns / 1e9
         now = time.monotonic()
         if self._averaging.keeps_equal:
-            check_identical(self.comm, self._tracked, batch.step, total)
+            check_identical(self._group, self._tracked, batch.step, total)
         if self._metrics is not None:
             self._metrics.append(
                 {
@@ -339,7 +504,7 @@ class Run:
                     "world_size": self.world_size,
                     "shares": batch.shares,
                     "compute_s": [round(seconds, 7) for seconds in self.compute_s],
-                    "wire_s": self._timer.wire_s(self.compute_s),
+                    "wire_s": self._timer.wire_s(self.compute_s, self._lead),
                 }
             )
             self._is_checkpoint_owed |= self._is_checkpoint_due(batch.step, total, now)
@@ -351,10 +516,7 @@ class Run:
                 self._is_checkpoint_owed = False
                 self._checkpoint_at = time.monotonic()
                 self._pause_s *= 2
-        if now - self._heartbeat_at > HEARTBEAT_EVERY_S:
-            self._heartbeat_at = now
-            if self._files.heartbeats.is_dir():
-                Heartbeat(self.rank, self.attempt, step=batch.step).write(self._files)
+        self._look_after(now)
 
     def _is_checkpoint_due(self, step: int, total: int, now: float) -> bool:
         every_steps, every_s = self._checkpoint_every_steps, self._checkpoint_every_s
@@ -366,7 +528,7 @@ class Run:
 
     def _finish(self) -> None:
         """Write the result once every rank has come this far. Collective."""
-        self.comm.Barrier()
+        self._comm.Barrier()
         if self.rank == 0:
             result: dict[str, Any] = {}
             if self._steps_done:
@@ -374,6 +536,7 @@ class Run:
                 result["final_loss"] = self._loss
                 result["steps"] = self._steps_done
                 result["samples_per_s"] = speed
+                result |= self._planned
             result["world_size"] = self.world_size
             write_json(self._files.result, {**result, **self._reported})
         if JobDirectory.of_this_rank() is None:  # nobody else will tell

@@ -198,12 +198,12 @@ def _unpack_tensor(node: dict[str, Any], arrays: list[NDArray[Any]]) -> Any:
     return flat.view(dtype).reshape(node["shape"])
 
 
-def broadcast(comm: MPI.Intracomm, packed: PackedState | None) -> PackedState:
-    """Send rank 0's state to every rank. Collective: a missing rank leaves the others waiting."""
+def broadcast(comm: MPI.Intracomm, packed: PackedState | None, root: int = 0) -> PackedState:
+    """Send one rank's state to every rank. Collective: a missing rank leaves the others waiting."""
     outline = None
     if packed is not None:
         outline = (packed.tree, [(array.dtype, array.shape) for array in packed.arrays])
-    tree, kinds = comm.bcast(outline)
+    tree, kinds = comm.bcast(outline, root)
     arrays = []
     for index, (dtype, shape) in enumerate(kinds):
         array = (
@@ -211,6 +211,6 @@ def broadcast(comm: MPI.Intracomm, packed: PackedState | None) -> PackedState:
             if packed is not None
             else np.empty(shape, dtype)
         )
-        comm.Bcast(array.reshape(-1).view(np.uint8))
+        comm.Bcast(array.reshape(-1).view(np.uint8), root)
         arrays.append(array)
     return PackedState(tree, arrays)

@@ -52,8 +52,8 @@ class StepTimer:
         self._ended_ns = time.perf_counter_ns()
         return self._ended_ns - self._began_ns
 
-    def wire_s(self, compute_s: Sequence[float]) -> float | None:
-        """Return how long even the last rank waited in this step, in seconds; on rank 0.
+    def wire_s(self, compute_s: Sequence[float], rank: int = 0) -> float | None:
+        """Return how long even the last rank waited in this step, in seconds; on ``rank``.
 
         All ranks leave an averaging at the same time, so that the one that computes
         longest comes last to the next one. None if the step before, or this one, did not
@@ -61,6 +61,6 @@ class StepTimer:
         """
         if not (self._averaged_ns and self._averaged_before_ns and len(compute_s) > 1):
             return None
-        last_s = max(*compute_s, compute_s[0] + self._between_ns / 1e9)
+        last_s = max(*compute_s, compute_s[rank] + self._between_ns / 1e9)
         round_s = (self._averaged_ns - self._averaged_before_ns) / 1e9
         return max(0.0, round(round_s - last_s, 7))
