@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from beowulf.train.auto import Automatic
     from beowulf.train.balance import Balancer
 
+GAIN_AGAIN = 0.15  # to call others back for
 EARLY_AFTER_STEPS = 6  # for what needs no more to be certain
-EARLY_GAIN = 0.5
+EARLY_GAIN = 1.0
 PLAN_AFTER_STEPS = 16  # overlap has been tried, and shares are good
 COLD_STEPS = 2
 VERIFY_STEPS = 10
@@ -183,14 +184,13 @@ class Planner:
         return self._steps >= PLAN_AFTER_STEPS or self._steps == EARLY_AFTER_STEPS
 
     def figures(self) -> dict[str, Any]:
-        """Return what the result says: the plan, its prediction, and how long steps took."""
-        if self.plan is None:
+        """Return what the result says: the plan, its prediction, how long its steps took."""
+        if self.plan is None or not self._steps_s:
             return {}
-        actual = median(self._steps_s) if self._steps_s else None
         return {
             "strategy": self.plan.strategy.name,
             "predicted_step_s": self.plan.step_s,
-            "step_s": actual,
+            "step_s": median(self._steps_s),
         }
 
     def story(self) -> dict[str, Any]:
@@ -216,7 +216,7 @@ class Planner:
         self._before_s = min(self.averaging.traffic.tried or (usual.step_s,))
         if is_early and (len(plan.ranks) > 1 or usual.step_s < plan.step_s * (1 + EARLY_GAIN)):
             return None
-        return Told(plan, words_of(survey, plan, usual, offers(survey, plan), self._hosts))
+        return self._told(survey, plan, usual)
 
     def _again(self, balancer: Balancer | None, *, may_rest: bool) -> Told | None:
         """Plan with the speeds of now, and the wire that was found before."""
@@ -227,9 +227,14 @@ class Planner:
         survey = self._survey = replace(self._survey, nodes=nodes, may_rest=may_rest)
         plan = choose(survey, self._allowed())
         now = predict(survey, self.plan.ranks, self.plan.strategy)
-        if plan.ranks == now.ranks or now.step_s < plan.step_s * (1 + EARLY_GAIN / 2):
+        if plan.ranks == now.ranks or now.step_s < plan.step_s * (1 + GAIN_AGAIN):
             plan = now
-        return Told(plan, words_of(survey, plan, now, [], self._hosts))
+        return self._told(survey, plan, now)
+
+    def _told(self, survey: Survey, plan: Plan, usual: Plan) -> Told:
+        if self.averaging.wire is None:  # on one machine there is nothing to choose
+            return Told(plan, ())
+        return Told(plan, words_of(survey, plan, usual, offers(survey, plan), self._hosts))
 
     def _verify(self) -> Told | None:
         """Go back to what was before if that was faster."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import platform
 import time
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -15,17 +14,15 @@ from beowulf.errors import CheckpointError, TrainingError
 from beowulf.job.directory import JobDirectory
 from beowulf.job.events import record_event
 from beowulf.job.heartbeat import Heartbeat
-from beowulf.train.auto import Automatic
-from beowulf.train.balance import Balancer
 from beowulf.train.batches import Batch, Schedule
 from beowulf.train.checkpoints import Checkpoint, CheckpointStore
 from beowulf.train.dataset import load_once_per_node
 from beowulf.train.gradients import Gradients, as_number
+from beowulf.train.guide import Guide
 from beowulf.train.identical import check_identical
 from beowulf.train.metrics import MetricsWriter
 from beowulf.train.opening import check_world_size, open_directory, total_steps, weights_of
-from beowulf.train.planner import Planner
-from beowulf.train.rest import News, wait_for_news, wake
+from beowulf.train.rest import News, wait_for_news
 from beowulf.train.shares import split
 from beowulf.train.state import OWN, broadcast, pack, restore
 from beowulf.train.strategy import averaging_named
@@ -41,7 +38,6 @@ if TYPE_CHECKING:
 
     from beowulf.train.control import Told
     from beowulf.train.options import Options
-    from beowulf.train.plan import Plan
 
 Data = TypeVar("Data")
 
@@ -103,22 +99,16 @@ class Run:
         self.global_batch = global_batch
         self.seed = seed
         self.micro_batch = micro_batch
-        self.weights = weights_of(shares, self.world_size)
+        weights = weights_of(shares, self.world_size)
         self.attempt = int(os.environ.get("BEOWULF_ATTEMPT", "1"))
         self._files = open_directory(self._comm)
         self._averaging = averaging_named(averaging, self._comm, overlap=overlap, say=self.say)
-        self._lead = 0  # the first of the ranks that train: it writes, and speaks
-        self._group = self._comm
-        self._ranks = tuple(range(self.world_size))
-        self._is_resting = False  # this rank; others do if the group is not all ranks
+        self._guide = Guide(self._comm, self._averaging, weights, is_balanced=shares is None)
         self._is_over = False
         self._has_left_loop = False
         self._has_lent_comm = False
-        self._balancer: Balancer | None = None
-        self._planner: Planner | None = None
         self._planned: dict[str, Any] = {}  # what the result says of it
         self.compute_s: tuple[float, ...] = ()  # how long each rank computed in the latest step
-        self._is_balanced = shares is None and self.world_size > 1
         self._timer = StepTimer()
         self._checkpoints = CheckpointStore(self._files.checkpoints)
         self._checkpoint_every_s = checkpoint_every_s
@@ -152,12 +142,17 @@ class Run:
         self._has_lent_comm = True
         if self._has_left_loop:
             self._call_all(is_over=True)
-        if self._group is not self._comm:
+        if self._guide.somebody_rests:
             raise TrainingError(
                 "comm: a machine rests, so that it cannot take part; open the run with "
                 "averaging=train.Auto(rest=False)"
             )
         return self._comm
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Each rank's weight in the next batch."""
+        return self._guide.weights
 
     @property
     def directory(self) -> Path:
@@ -182,7 +177,7 @@ class Run:
 
     def say(self, text: object) -> None:
         """Print on one rank alone: rank 0, or, while it rests, the first that does not."""
-        if self.rank == self._lead:
+        if self.rank == self._guide.lead:
             print(text, flush=True)
 
     def dataset(self, load: Callable[[], Data]) -> Data:
@@ -194,7 +189,7 @@ class Run:
         Raises:
             TrainingError: A machine rests.
         """
-        if self._group is not self._comm:
+        if self._guide.somebody_rests:
             raise TrainingError(
                 "dataset: a machine rests, so that it cannot load the data now; call it before "
                 'the loop, or open the run with averaging="dense"'
@@ -246,14 +241,15 @@ class Run:
         schedule = Schedule(samples, self.global_batch, self.seed)
         total = total_steps(schedule, epochs, steps)
         self._resume(schedule)
-        batch = min(self.global_batch, samples)
-        if self._is_balanced:  # a run that is resumed finds out anew: it takes but a few steps
-            self._balancer = Balancer(self.world_size, batch)
-        self._plan_for(batch)
+        sees_files = all(self._comm.allgather(self._files.path.is_dir()))  # whoever leads writes
+        self._guide.begin(
+            min(self.global_batch, samples),
+            lambda: bool(self._tracked) and sees_files and not self._has_lent_comm,
+        )
         try:
             while self._steps_done < total and not self._is_over:
                 yield from self._train(schedule, total)
-                if self._is_resting:
+                if self._guide.is_resting:
                     self._take(wait_for_news(self._comm, self._look_after))
         except GeneratorExit:  # perhaps because of an error, which must not wait for anybody
             self._has_left_loop = True
@@ -280,102 +276,52 @@ class Run:
             step_ns = self._timer.end()
             self._end_step(self._current, step_ns, total, schedule)
             if self._timer.has_averaged and self.world_size > 1:
-                self._learn(
-                    shares, step_ns / 1e9, is_full=size == min(schedule.samples, self.global_batch)
-                )
-                if self._is_resting:
+                self._learn(shares, step_ns / 1e9)
+                if self._guide.is_resting:
                     return
 
-    def _learn(self, shares: tuple[int, ...], step_s: float, *, is_full: bool) -> None:
+    def _learn(self, shares: tuple[int, ...], step_s: float) -> None:
         """Let shares, and now and then the plan, follow what the step has shown."""
-        balancer, planner = self._balancer, self._planner
-        if balancer is not None:
-            balancer.observe(shares, self.compute_s)
-            self.weights = balancer.weights
-        if planner is None or not is_full:
-            return
-        wire_s = self._timer.wire_s(self.compute_s, self._lead)
-        has_changed = balancer is not None and balancer.has_changed
-        planner.see(shares, self.compute_s, step_s, wire_s, has_changed=has_changed)
-        told = planner.next_plan(balancer, self._lead)
+        guide = self._guide
+        wire_s = self._timer.wire_s(self.compute_s, guide.lead) if self.rank == guide.lead else None
+        told = guide.learn(shares, self.compute_s, step_s, wire_s)
         if told is None:
             return
         for word in told.words:
             self.say(word)
-        self._follow(told.plan)
-
-    def _plan_for(self, batch: int) -> None:
-        """Begin to plan, if that was asked for. Collective."""
-        if isinstance(self._averaging, Automatic) and self.world_size > 1:
-            hosts = self._comm.allgather(platform.node())
-            sees_files = all(self._comm.allgather(self._files.path.is_dir()))
-            self._planner = Planner(
-                self._averaging,
-                batch,
-                hosts,
-                lambda: bool(self._tracked) and sees_files and not self._has_lent_comm,
-            )
-
-    def _follow(self, plan: Plan) -> None:
-        """Train as a plan says from now on. Collective over the ranks that train so far."""
-        averaging, planner, balancer = self._averaging, self._planner, self._balancer
-        if not isinstance(averaging, Automatic) or planner is None:
-            return
-        if self.rank == self._lead:
-            record_event(self._files, "planned", **planner.story())
-        if self._group is not self._comm and len(plan.ranks) != self._group.size:
-            self._call_all(is_over=False)
-        elif len(plan.ranks) == self._group.size:
-            averaging.use(plan)
-        else:
+        if self.rank == guide.lead:
             self.flush_metrics()
-            averaging.follow(plan)
-            self._group = averaging.group
-            self._lead, self._ranks = plan.ranks[0], plan.ranks
-            self._is_resting = self.rank not in plan.ranks
-            if balancer is not None:
-                balancer.rest(set(range(self.world_size)).difference(plan.ranks))
-                self.weights = balancer.weights
-            if self.rank == self._lead and self._metrics is None:
-                self._metrics = MetricsWriter(self._files.metrics)
+            record_event(self._files, "planned", **guide.story())
+        if not guide.follow(told.plan):
+            self._call_all(is_over=False)
+        elif self.rank == guide.lead and self._metrics is None:
+            self._metrics = MetricsWriter(self._files.metrics)
 
     def _call_all(self, *, is_over: bool) -> None:
         """Have all ranks train again, or end. Collective over those that train so far."""
-        if self._group is self._comm:
-            if is_over and self._planner is not None:
-                self._planned = self._planner.figures() or self._planned
-            return
-        resting = [rank for rank in range(self.world_size) if rank not in self._ranks]
-        self._planned = self._planner.figures() if self._planner is not None else {}
-        so_far = {name: getattr(self, name) for name in COUNTED}
-        planned = self._planner.state() if self._planner is not None else None
-        news = News(is_over, self._lead, planned, so_far, self._reported)
-        if self.rank == self._lead:
+        guide = self._guide
+        self._planned |= guide.figures()
+        if guide.somebody_rests:
             self.flush_metrics()
-            wake(self._comm, resting, news)
-        self._take(news)
+            so_far = {name: getattr(self, name) for name in COUNTED}
+            news = News(is_over, guide.lead, guide.planned(), so_far, self._reported)
+            guide.wake(news)
+            self._take(news)
 
     def _take(self, news: News) -> None:
         """Take the state from the leading rank, and begin as in the first step. Collective."""
         mine = pack(self._kept) if self.rank == news.lead else None
         state = broadcast(self._comm, mine, news.lead)
-        if self._is_resting:
+        if self._guide.is_resting:
             restore(self._kept, state, optional=OWN)
             for name, value in news.so_far.items():
                 setattr(self, name, value)
             self._reported |= news.reported
         if self.rank:
             self._metrics = None
-        self._group, self._lead, self._is_resting = self._comm, 0, False
-        self._ranks = tuple(range(self.world_size))
         self._is_over, self._has_left_loop = news.is_over, False
         self._checkpoint_at = time.monotonic()
-        if isinstance(self._averaging, Automatic):
-            self._averaging.all_together()
-        if self._balancer is not None and self._planner is not None:
-            self._balancer = Balancer(self.world_size, self._planner.batch)
-            self.weights = self._balancer.weights
-            self._planner.begin_anew(news.planned)
+        self._guide.come_together(news.planned)
 
     def _look_after(self, now: float) -> None:
         """Say about once a second that this rank is there."""
@@ -491,7 +437,7 @@ class Run:
         self._training_s += step_ns / 1e9
         now = time.monotonic()
         if self._averaging.keeps_equal:
-            check_identical(self._group, self._tracked, batch.step, total)
+            check_identical(self._guide.group, self._tracked, batch.step, total)
         if self._metrics is not None:
             self._metrics.append(
                 {
@@ -504,7 +450,7 @@ class Run:
                     "world_size": self.world_size,
                     "shares": batch.shares,
                     "compute_s": [round(seconds, 7) for seconds in self.compute_s],
-                    "wire_s": self._timer.wire_s(self.compute_s, self._lead),
+                    "wire_s": self._timer.wire_s(self.compute_s, self._guide.lead),
                 }
             )
             self._is_checkpoint_owed |= self._is_checkpoint_due(batch.step, total, now)
