@@ -19,7 +19,7 @@ from beowulf.head.queue import SlurmRefused, SlurmSilent
 from beowulf.head.records import Slurm, job_root, record_of
 from beowulf.head.store import Entry, Store
 from beowulf.job.events import record_event
-from beowulf.job.record import read_slurm_job_id
+from beowulf.job.record import read_record, read_slurm_job_id
 from beowulf.job.slurm_words import refused_in_words
 
 if TYPE_CHECKING:
@@ -83,7 +83,12 @@ def submit(peer: Peer, document: dict[str, Any]) -> None:
                 write_file(key, directory.job_id.encode())
             if read_slurm_job_id(directory) is None:
                 give_to_slurm(directory, request.key, again=again)
-        peer.tell(job=record_of(directory, Slurm()).to_json())
+                again = False
+        # Of a job that was given just now, Slurm has nothing to tell that its files don't.
+        record = (
+            record_of(directory, Slurm()) if again else read_record(directory, responsible=True)
+        )
+        peer.tell(job=record.to_json())
         store.sweep()
 
 

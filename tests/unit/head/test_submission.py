@@ -71,6 +71,7 @@ def test_a_job_gets_a_whole_directory_and_a_place_in_the_queue(
     assert (jobs / "1/slurm_job_id").read_text() == "101\n"
     assert slurm.calls("sbatch")[-1] == ["--parsable", str(jobs / "1/batch.sh")]
     assert not (jobs / "1/trial.sh").exists()
+    assert slurm.calls("squeue") == [], "one question less while the client waits"
 
 
 def test_what_the_head_has_does_not_travel_again() -> None:
