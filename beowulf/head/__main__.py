@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,10 @@ def place(peer: Peer, document: dict[str, Any]) -> None:
     )
 
 
+# A client that says nothing for so long is gone, though nobody may have said so: a laptop that
+# sleeps, a cable that is out. While it is waited for, what it holds is locked for its next try.
+CLIENT_SILENCE_S = 120.0
+
 ANSWERS: dict[str, Callable[[Peer, dict[str, Any]], None]] = {
     "record": record,
     "records": records,
@@ -69,7 +74,7 @@ def main() -> None:
     """Answer the request that comes on standard input."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a submission goes on when the client is cut off
     os.umask(0o077)  # a job's files are its owner's
-    peer = Peer(FrameReader(lambda most: os.read(0, most)), sys.stdout.buffer)
+    peer = Peer(FrameReader(_receive), sys.stdout.buffer)
     try:
         document = peer.hear().document
         ANSWERS[str(document["request"])](peer, document)
@@ -84,6 +89,13 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - it must reach the client as words
         said = f"on the head: {type(error).__name__}: {one_line(str(error))}"
         peer.tell(error=_wire(BeowulfError(said)))
+
+
+def _receive(most: int) -> bytes:
+    readable, _, _ = select.select([0], [], [], CLIENT_SILENCE_S)
+    if not readable:
+        raise ConnectionLost(f"the client has said nothing for {CLIENT_SILENCE_S:.0f} s")
+    return os.read(0, most)
 
 
 def _wire(error: BeowulfError) -> dict[str, Any]:
