@@ -126,7 +126,10 @@ class SlurmBackend:
 
     def cancel(self, job_ids: Sequence[str]) -> list[JobRecord]:
         """End jobs and every process of theirs; those that are over stay as they are."""
-        return _records(self._answer("cancel", ids=list(job_ids)))
+        with self._head.ask("cancel", ids=list(job_ids)) as dialogue:
+            while "jobs" not in (frame := dialogue.hear()).document:
+                pass  # a sign of life: some are not over yet
+        return _records(frame)
 
     def log(self, job_id: str | None = None, tail: int | None = None) -> Log:
         """Return what a job has printed, or its last ``tail`` lines."""
