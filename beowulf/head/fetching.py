@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from beowulf.head.frames import Peer
     from beowulf.job.directory import JobDirectory
 
-OF_NO_USE_ELSEWHERE = re.compile(r"supervisor\.lock|key|claim-[0-9]+")
+OF_NO_USE_ELSEWHERE = re.compile(r"supervisor\.lock|claim-[0-9]+")
 
 
 def log(peer: Peer, document: dict[str, Any]) -> None:

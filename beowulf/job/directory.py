@@ -127,11 +127,6 @@ class JobDirectory:
         return self.path / f"claim-{attempt}"
 
     @property
-    def key(self) -> Path:
-        """The name of the last request to start this job: a repeated one is known by it."""
-        return self.path / "key"
-
-    @property
     def supervisor_log(self) -> Path:
         """What the supervisor itself prints: empty unless beowulf has a fault."""
         return self.path / "supervisor.log"

@@ -55,14 +55,12 @@ def test_directories_can_stay_and_private_files_do(running: JobDirectory, tmp_pa
         path.write_bytes(b"x")
     (running.path / ".result.json.new").touch()
     running.claim(1).touch()
-    running.key.touch()
     (running.path / "keypoints.png").touch()
     (running.path / "code/package").mkdir()
     (running.path / "code/package/.settings").touch()
     brought = set(fetched(tmp_path / "here", "checkpoints").brought)
     assert {"code/train.py", "code/checkpoints/x", "code/package/.settings"} <= brought
     assert "keypoints.png" in brought
-    assert "key" not in brought
     assert not {name for name in brought if name.startswith(("checkpoints", ".", "claim"))}
 
 
