@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from beowulf.errors import CommandFailed, ConnectionLost, HostKeyMismatch
 from beowulf.transport.host_key import HostKey, parse_host_key
 from beowulf.transport.local import Finished, explanation, require_terminal, shown
-from beowulf.transport.ssh_channel import ChannelConversation
+from beowulf.transport.ssh_channel import ChannelConversation, marked
 from beowulf.transport.ssh_login import Login, ask_on_terminal
 from beowulf.transport.ssh_route import KINDS, open_route, presented_key
 from beowulf.transport.ssh_transport import Timeouts, load_paramiko, watch
@@ -160,7 +160,7 @@ class SshConnection:
 
         try:
             # Its login shell reads one line; quoted, every word arrives as it is.
-            channel.exec_command(shlex.join(words))
+            channel.exec_command(marked(shlex.join(words)))
         except (paramiko.SSHException, EOFError, OSError):
             lost = not self._alive()
             channel.close()

@@ -5,6 +5,7 @@ Slurm alone is not there: scripts stand in for its commands. The connection can 
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -341,3 +342,34 @@ def test_a_file_that_changes_while_it_is_sent(
         backend.submit(SPEC, work)
     assert backend.records() == []
     shutil.rmtree(work)
+
+
+@pytest.fixture
+def heavy(work: Path) -> Path:
+    """A work directory of which most is still to be sent when the head says no."""
+    (work / "z.bin").write_bytes(os.urandom(1 << 20) * 30)
+    return work
+
+
+def test_a_head_that_cannot_keep_what_is_sent_says_why_at_once(
+    backend: SlurmBackend, heavy: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "beowulf").mkdir()
+    (home / "beowulf/store").write_text("in the way, as a full disk would be")
+    with pytest.raises(InvalidInput, match=r"^job directory: cannot write below .*beowulf/jobs"):
+        backend.submit(SPEC, heavy)
+    assert "connection lost" not in capsys.readouterr().err
+    assert backend.records() == []
+
+
+def test_a_file_that_changes_early_in_a_long_upload(
+    backend: SlurmBackend, heavy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def then_changed(*arguments: Any) -> Manifest:
+        manifest = list_snapshot(*arguments)
+        (heavy / "data.bin").write_text("changed\n")
+        return manifest
+
+    monkeypatch.setattr(slurm_module, "list_snapshot", then_changed)
+    with pytest.raises(InvalidInput, match="changed while it was sent; submit again"):
+        backend.submit(SPEC, heavy)
