@@ -13,6 +13,7 @@ from beowulf.errors import BeowulfError, ConnectionLost, one_line
 from beowulf.head import cancelling, fetching, following, resumption, submission
 from beowulf.head.frames import FrameReader, Peer
 from beowulf.head.records import Slurm, job_root, record_of, records_of
+from beowulf.job.follow import last_words
 from beowulf.job.heartbeat import place_of
 from beowulf.job.record import refuse_unless_running
 
@@ -31,9 +32,14 @@ def records(peer: Peer, document: dict[str, Any]) -> None:
 
 
 def record(peer: Peer, document: dict[str, Any]) -> None:
-    """Tell the record of one job; without ID, of the newest."""
+    """Tell the record of one job; without ID, of the newest.
+
+    ``last_words`` asks for the last of what it printed as well, if it failed.
+    """
     directory: JobDirectory = fetching.named(document.get("id"))
-    peer.tell(job=record_of(directory, Slurm()).to_json())
+    found = record_of(directory, Slurm())
+    wanted = document.get("last_words") and found.state == "FAILED"
+    peer.tell(last_words(directory.log) if wanted else b"", job=found.to_json())
 
 
 def place(peer: Peer, document: dict[str, Any]) -> None:

@@ -124,7 +124,7 @@ class Dialogue:
         self.name = name
         self.conversation = conversation
         self._timeout_s = timeout_s
-        self._deadline = deadline
+        self.deadline = deadline
         self._reader = FrameReader(self._receive)
         self._first: Frame | None = None
 
@@ -196,7 +196,7 @@ class Dialogue:
 
     def _patience(self, most_s: float) -> float:
         """Return for how long to wait for the next word."""
-        return min(most_s, max(LEAST_S, self._deadline - time.monotonic()))
+        return min(most_s, max(LEAST_S, self.deadline - time.monotonic()))
 
 
 def _raised(wire: dict[str, Any]) -> BeowulfError:
