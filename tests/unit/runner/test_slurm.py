@@ -15,7 +15,6 @@ import pytest
 
 from beowulf.errors import (
     CommandFailed,
-    ConnectionLost,
     InvalidInput,
     JobNotFound,
     LaunchError,
@@ -27,98 +26,22 @@ from beowulf.runner import slurm as slurm_module
 from beowulf.runner.manifest import Manifest, list_snapshot
 from beowulf.runner.slurm import SlurmBackend
 from beowulf.runner.spec import spec_from
-from beowulf.transport.local import LocalConnection
 from tests.unit.head.conftest import home, slurm
 from tests.unit.runner.jobs import directory_of
+from tests.unit.runner.weather import Weather, backend, weather, work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from beowulf.job.directory import JobDirectory
     from beowulf.transport.connection import Conversation
-    from beowulf.transport.local import Finished
     from tests.unit.head.conftest import FakeSlurm
 
-__all__ = ["home", "slurm"]
+__all__ = ["backend", "home", "slurm", "weather", "work"]
 
 SPEC = spec_from(
     {"command": ["python", "train.py", "--text", "it's\n$(x)"], "resources": {"ranks": 2}}
 )
-
-
-class Weather:
-    """A connection to this computer that is lost when a test says so."""
-
-    name = "ada@head"
-
-    def __init__(self) -> None:
-        self.inner = LocalConnection()
-        self.cuts: list[int] = []
-        """After how many bytes each of the next conversations is cut; none left: never."""
-
-    def converse(self, arguments: Sequence[str]) -> Conversation:
-        inner = self.inner.converse(arguments)
-        return Cut(inner, self.cuts.pop(0)) if self.cuts else inner
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-
-class Cut:
-    """A conversation that is cut off after so many bytes came."""
-
-    def __init__(self, inner: Conversation, after: int) -> None:
-        self.inner = inner
-        self.left = after
-        self.is_cut = False
-
-    def receive(self, most: int = 65_536, timeout_s: float | None = None) -> bytes:
-        if self.left <= 0:
-            self.inner.close()
-            self.is_cut = True
-            raise ConnectionLost("ada@head: cut by the test")
-        data = self.inner.receive(min(most, self.left), timeout_s)
-        self.left -= len(data)
-        return data
-
-    def finish(self, timeout_s: float = 10) -> Finished:
-        if self.is_cut:
-            raise ConnectionLost("ada@head: cut by the test")
-        return self.inner.finish(timeout_s)
-
-    def __enter__(self) -> Cut:  # noqa: PYI034 - Self says no more
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.inner.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-
-@pytest.fixture
-def weather(monkeypatch: pytest.MonkeyPatch) -> Weather:
-    monkeypatch.setattr(reconnecting, "TRY_AGAIN_S", 0.01)
-    # The head's own Python, which in a test is the one that runs the tests.
-    start = head_program.START.replace("/usr/bin/python3", sys.executable)
-    monkeypatch.setattr(head_program, "START", start)
-    return Weather()
-
-
-@pytest.fixture
-def backend(weather: Weather, home: Path, slurm: FakeSlurm) -> SlurmBackend:
-    del home, slurm
-    return SlurmBackend("lab", weather)
-
-
-@pytest.fixture
-def work(tmp_path: Path) -> Path:
-    work = tmp_path / "work"
-    work.mkdir()
-    (work / "train.py").write_text("print('hello')\n")
-    (work / "data.bin").write_bytes(b"x" * 3_000_000)
-    (work / "link").symlink_to("train.py")
-    return work
 
 
 def end(job: JobDirectory, state: str = "COMPLETED", exit_code: int = 0) -> None:
@@ -207,6 +130,47 @@ def test_waiting_has_an_end(backend: SlurmBackend, work: Path) -> None:
     backend.submit(SPEC, work)
     with pytest.raises(LaunchError, match="job 1 is still QUEUED; wait longer or cancel it"):
         backend.wait(["1"], timeout_s=0)
+
+
+class Timed:
+    """A conversation that notes for how long it was waited on each time."""
+
+    def __init__(self, inner: Conversation, waited: list[float]) -> None:
+        self.inner = inner
+        self.waited = waited
+
+    def receive(self, most: int = 65_536, timeout_s: float | None = None) -> bytes:
+        assert timeout_s is not None
+        self.waited.append(timeout_s)
+        return self.inner.receive(most, timeout_s)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+def test_waiting_has_an_end_when_the_head_falls_silent(
+    backend: SlurmBackend, work: Path, weather: Weather, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.submit(SPEC, work)
+    waited: list[float] = []
+    converse = weather.converse
+    monkeypatch.setattr(weather, "converse", lambda words: Timed(converse(words), waited))
+    with pytest.raises(LaunchError, match=r"job 1 is still QUEUED; wait longer or cancel it"):
+        backend.wait(["1"], timeout_s=2)
+    first, *others = waited
+    assert first <= slurm_module.FIRST_WORD_S
+    assert others
+    assert max(others) <= 2
+
+
+def test_waiting_has_an_end_while_the_connection_is_lost(
+    backend: SlurmBackend, work: Path, weather: Weather, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.submit(SPEC, work)
+    monkeypatch.setattr(reconnecting, "TRY_AGAIN_S", 1000.0)
+    weather.cuts = [0] * 1000
+    with pytest.raises(LaunchError, match="job 1 is still UNKNOWN; wait longer or cancel it"):
+        backend.wait(["1"], timeout_s=1)
 
 
 def test_the_program_is_put_on_the_head_once(
