@@ -37,7 +37,7 @@ def resume(peer: Peer, document: dict[str, Any]) -> None:
     key = checked_key(document)
     root = job_root()
     directory = root.find(str(document["id"]))
-    with root.report_write_errors(), hold_key(root, key):
+    with root.report_write_errors(), peer.showing_life(), hold_key(root, key):
         lock = take_lock(directory)
         if lock is None:
             raise InvalidInput(

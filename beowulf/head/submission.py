@@ -45,6 +45,8 @@ class Request:
     name: str
     entries: tuple[Entry, ...]
     work_directory: str
+    asks_for_nodes: bool = True
+    """Whether the script depends on how many nodes are up."""
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Request:
@@ -55,7 +57,13 @@ class Request:
         """
         key = checked_key(document)
         entries = tuple(Entry.from_json(value) for value in document["entries"])
-        return cls(key, str(document["name"]), entries, str(document["work_directory"]))
+        return cls(
+            key,
+            str(document["name"]),
+            entries,
+            str(document["work_directory"]),
+            bool(document.get("asks_for_nodes", True)),
+        )
 
     @property
     def digests(self) -> list[str]:
@@ -70,7 +78,7 @@ def submit(peer: Peer, document: dict[str, Any]) -> None:
     """
     request = Request.from_json(document)
     root = job_root()
-    with root.report_write_errors():
+    with root.report_write_errors(), peer.showing_life():
         root.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         store = Store(root.path.parent / "store")
         with hold_key(root, request.key) as key, contextlib.ExitStack() as held:
@@ -103,7 +111,7 @@ def _take(
 ) -> tuple[JobDirectory, int]:
     """Take what is missing from the client and make the job's directory, locked."""
     try:
-        nodes_up = queue.nodes_up()
+        nodes_up = queue.nodes_up() if request.asks_for_nodes else 0
     except SlurmSilent as silent:
         raise _nothing_kept(silent) from None
     peer.tell(

@@ -186,6 +186,17 @@ class Dialogue:
             raise _raised(frame.document["error"])
         return frame
 
+    def answer(self) -> Frame:
+        """Return the program's next frame that is more than a sign of life.
+
+        Raises:
+            BeowulfError: What the program raised, of the same kind.
+            ConnectionLost: It is gone, or silent for too long.
+        """
+        while "waiting" in (frame := self.hear()).document:
+            pass
+        return frame
+
     def frames(self) -> Iterator[Frame]:
         """Yield the program's frames up to the one that says that it is over, left out."""
         while "over" not in (frame := self.hear()).document:

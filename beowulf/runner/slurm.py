@@ -60,11 +60,12 @@ class SlurmBackend:
             "name": spec.name,
             "work_directory": str(work_directory),
             "entries": [entry.to_json() for entry in manifest.entries],
+            "asks_for_nodes": not (spec.resources.ranks or spec.resources.nodes),
         }
 
         def once() -> JobRecord:
             with self._head.ask("submit", **request) as dialogue:
-                first = dialogue.hear()
+                first = dialogue.answer()
                 if "job" in first.document:  # a try of which no answer came has done it
                     return JobRecord.from_json(first.document["job"])
                 _send_files(dialogue, manifest, first.document["missing"])
@@ -72,7 +73,7 @@ class SlurmBackend:
                     argument_vector(spec.command),
                     **_parts(spec, key, first.document, after_numbers),
                 )
-                return JobRecord.from_json(dialogue.hear().document["job"])
+                return JobRecord.from_json(dialogue.answer().document["job"])
 
         return again_when_lost(once)
 
@@ -102,12 +103,12 @@ class SlurmBackend:
 
         def once() -> JobRecord:
             with self._head.ask("resume", id=job_id, key=key) as dialogue:
-                first = dialogue.hear()
+                first = dialogue.answer()
                 if "job" in first.document:
                     return JobRecord.from_json(first.document["job"])
                 spec = parse_spec(first.data).with_resources(**overrides)
                 dialogue.tell(**_parts(spec, key, first.document))
-                return JobRecord.from_json(dialogue.hear().document["job"])
+                return JobRecord.from_json(dialogue.answer().document["job"])
 
         return again_when_lost(once)
 
@@ -127,7 +128,7 @@ class SlurmBackend:
     def cancel(self, job_ids: Sequence[str]) -> list[JobRecord]:
         """End jobs and every process of theirs; those that are over stay as they are."""
         with self._head.ask("cancel", ids=list(job_ids)) as dialogue:
-            while "jobs" not in (frame := dialogue.hear()).document:
+            while "jobs" not in (frame := dialogue.answer()).document:
                 pass  # a sign of life: some are not over yet
         return _records(frame)
 
@@ -223,7 +224,7 @@ class SlurmBackend:
 
     def _answer(self, request: str, **document: Any) -> Frame:
         with self._head.ask(request, **document) as dialogue:
-            return dialogue.hear()
+            return dialogue.answer()
 
 
 def _send_files(dialogue: Dialogue, manifest: Manifest, missing: list[str]) -> None:
