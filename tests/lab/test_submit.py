@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -47,11 +48,13 @@ class Laptop:
             "BEOWULF_SSH_CONFIG": f"/var/lib/beowulf/labs/{lab}/ssh_config",
         }
 
-    def start(self, *words: str | Path, cwd: Path = REPOSITORY) -> subprocess.Popen[bytes]:
+    def start(
+        self, *words: str | Path, cwd: Path = REPOSITORY, **variables: str
+    ) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [BEOWULF, *map(str, words)],
             cwd=cwd,
-            env=self.environment,
+            env=self.environment | variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -201,6 +204,51 @@ def test_what_cannot_run_here_is_refused_and_leaves_nothing(ada: Laptop, tmp_pat
     (line,) = refused.stderr.decode().splitlines()
     assert line.startswith("beowulf: resources")
     assert ada("jobs", "--json") == before
+
+
+def test_a_quota_that_is_full_during_the_upload_is_said_and_leaves_nothing(
+    ada: Laptop, untouched_cluster: Cluster, tmp_path: Path
+) -> None:
+    path = script(tmp_path / "job", "print(1)\n")
+    before = ada("jobs", "--json")
+    (path.parent / "data.bin").write_bytes(os.urandom(16 << 20))
+    on_head = untouched_cluster.room.on
+    # What she may use there is as large as this file system of her own.
+    options = "size=4m,mode=0700,uid=$(id -u ada),gid=$(id -g ada)"
+    place = "/home/ada/beowulf/store"
+    on_head("head", f"sudo install -d -m 0700 -o ada -g ada /home/ada/beowulf {place}")
+    on_head("head", f"sudo mount -t tmpfs -o {options} tmpfs {place}")
+    try:
+        refused = ada.try_to("submit", path, "--ranks", "1")
+        kept = untouched_cluster.as_user("ada", "head", f"find {place} -type f -size +1")
+    finally:
+        on_head("head", f"sudo umount {place}")
+    (line,) = refused.stderr.decode().splitlines()
+    assert refused.returncode == 2, line
+    assert line.startswith("beowulf: job directory: cannot write below /home/ada/beowulf/jobs")
+    assert "No space left on device" in line
+    assert "free some space" in line
+    assert kept == ""
+    assert ada("jobs", "--json") == before
+    job_id = ada.submit(path, "--ranks", "1")  # with room, the same command does what it should
+    assert ada.try_to("wait", job_id).returncode == 0
+
+
+def test_a_key_that_is_refused_is_named_with_what_to_do(ada: Laptop, tmp_path: Path) -> None:
+    stranger = tmp_path / "id_of_nobody"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", stranger], check=True)
+    lab_s = Path(ada.environment["BEOWULF_SSH_CONFIG"]).read_text()
+    config = tmp_path / "ssh_config"
+    config.write_text(re.sub(r"IdentityFile .*", f"IdentityFile {stranger}", lab_s))
+    path = script(tmp_path / "job", "print(1)\n")
+    for words in (("submit", path, "--ranks", "1"), ("jobs",), ("logs",)):
+        with ada.start(*words, BEOWULF_SSH_CONFIG=str(config)) as process:
+            out, errors = process.communicate(timeout=PATIENCE_S)
+        (line,) = errors.decode().splitlines()
+        assert (process.returncode, out) == (5, b""), line
+        assert line.startswith("beowulf: ada@head: user ada was not let in (keys tried: ")
+        assert str(stranger) in line
+        assert "hand in your key: ssh-copy-id" in line
 
 
 def test_a_log_is_followed_while_the_cable_is_out(
