@@ -14,19 +14,20 @@ if TYPE_CHECKING:
 
     from beowulf.head.queue import Queued
     from beowulf.job.directory import JobDirectory
+    from beowulf.job.record import JobRecord
 
 
-def number_of(directory: JobDirectory, attempt: int, jobs: Mapping[int, Queued]) -> int | None:
-    """Return Slurm's number of the job that runs this attempt, or None if Slurm never got it.
+def number_of(directory: JobDirectory, record: JobRecord, jobs: Mapping[int, Queued]) -> int | None:
+    """Return Slurm's number of a job as it is recorded, or None if Slurm never got it.
 
     ``jobs`` is Slurm's queue. One directory may have been given to Slurm twice: what runs it is
     the one that has the claim; before there is a claim, one that may still run. A job whose
     number could not be written down is known by its comment.
     """
-    claimed = read_claim(directory, attempt)
+    claimed = read_claim(directory, record.attempt)
     if claimed is not None:
         return claimed
-    number = read_slurm_job_id(directory)
+    number = record.slurm_job_id
     told = jobs.get(number) if number is not None else None
     if told is not None and told.is_of(directory.job_id) and not told.is_over:
         return number

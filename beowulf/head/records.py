@@ -91,7 +91,7 @@ def _look(directory: JobDirectory, slurm: Slurm, *, held: bool) -> JobRecord | G
     jobs = slurm.jobs()
     if slurm.silent:
         return replace(record, state="UNKNOWN", reason=SILENT.format(said=slurm.silent))
-    number = number_of(directory, record.attempt, jobs)
+    number = number_of(directory, record, jobs)
     if number is None:
         return _never_given(directory)
     if number != record.slurm_job_id:

@@ -107,7 +107,12 @@ def test_slurm_is_asked_one_question_for_all_jobs_that_are_waited_for(
     monkeypatch.setattr(following, "LEAST_PAUSE_S", 1e9)
     monkeypatch.setattr(following, "MOST_PAUSE_S", 1e9)
     jobs = more(running, slurm, 20)
-    timer = threading.Timer(0.3, lambda: [end(job) for job in jobs])
+
+    def end_all() -> None:
+        for job in jobs:
+            end(job)
+
+    timer = threading.Timer(0.3, end_all)
     timer.start()
     client = Client()
     wait(client.peer(), {"ids": [job.job_id for job in jobs]})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from beowulf.errors import BeowulfError, ConnectionLost, InvalidInput, LaunchError
-from beowulf.head import resumption
+from beowulf.head import resumption, submission
 from beowulf.head.frames import Frame
 from beowulf.head.records import Slurm, record_of
 from beowulf.job.events import record_event
@@ -129,7 +129,7 @@ def test_a_request_that_is_repeated_meanwhile_waits_for_the_first(
     cancelled: JobDirectory, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()
-    try_script = resumption.try_script
+    try_script = submission.try_script
 
     def slowly(job: JobDirectory, script: str) -> None:
         begun.set()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from beowulf import durable
 from beowulf.durable import read_json_lines
 from beowulf.errors import BeowulfError, ConnectionLost, InvalidInput, LaunchError
 from beowulf.head import submission
@@ -132,7 +133,7 @@ def test_a_failure_that_is_no_known_refusal_removes_nothing(slurm: FakeSlurm) ->
 def test_a_disk_that_is_full_after_slurm_took_the_job_says_so(
     slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = submission.write_file
+    write = durable.write_file
 
     def write_or_not(path: Path, data: bytes) -> None:
         if path.name == "slurm_job_id":
