@@ -259,6 +259,20 @@ def test_cancelling_and_fetching(backend: SlurmBackend, work: Path, tmp_path: Pa
     assert backend.fetch("1", tmp_path / "here", ["code"]).brought == []
 
 
+def test_signs_of_life_while_jobs_end_are_no_answer(
+    backend: SlurmBackend, work: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = "from beowulf.head import cancelling, endings\nendings.LAST_WORDS_S = 0\n" + "".join(
+        f"cancelling.{name} = {seconds}\n"
+        for name, seconds in (("ASK_S", 1), ("SIGN_OF_LIFE_S", 0), ("SLURM_EVERY_S", 0.1))
+    )
+    start = head_program.START.replace("\nmain()", f"\n{quick}main()")
+    monkeypatch.setattr(head_program, "START", start)
+    backend.submit(SPEC, work)
+    slurm.set(101, "RUNNING", "node1")
+    assert [record.state for record in backend.cancel(["1"])] == ["CANCELLED"]
+
+
 def test_a_head_that_is_away(work: Path) -> None:
     class Away(Weather):
         def converse(self, arguments: Sequence[str]) -> Conversation:
