@@ -32,15 +32,18 @@ def ends(numbers: Collection[int]) -> dict[int, Past]:
     """
     if not numbers:
         return {}
-    jobs = ",".join(map(str, sorted(numbers)))
     try:
-        told = queue.slurm(
-            "sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={jobs}",
-            f"--format={FIELDS}", timeout_s=TIMEOUT_S,
-        )  # fmt: skip
+        told = queue.slurm(*question(numbers), timeout_s=TIMEOUT_S)
     except BeowulfError:
         return {}
     return {past.number: past for past in parse(told)}
+
+
+def question(numbers: Collection[int]) -> list[str]:
+    """Return the words of the command that asks after these jobs."""
+    jobs = ",".join(map(str, sorted(numbers)))
+    how = ["--noheader", "--parsable2", "--allocations"]
+    return ["sacct", *how, f"--jobs={jobs}", f"--format={FIELDS}"]
 
 
 def parse(told: str) -> list[Past]:

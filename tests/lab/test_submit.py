@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import socket
 import subprocess
 import time
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from beowulf.head import accounting
 from tests.conftest import BEOWULF, REPOSITORY
 from tests.docs.markdown import blocks
 from tests.docs.session import check, play
@@ -166,6 +168,47 @@ def test_arguments_and_exit_status_are_handed_through(ada: Laptop, tmp_path: Pat
     done = ada.try_to("submit", path, "--ranks", "1", "--", *odd)
     assert done.returncode == 7, done.stderr.decode()
     assert ascii(odd) in done.stdout.decode()
+
+
+def test_a_job_that_failed_is_resumed_and_stays_what_it_was_if_it_can_not(
+    ada: Laptop, untouched_cluster: Cluster, tmp_path: Path
+) -> None:
+    text = "import os\nprint('attempt', attempt := os.environ['BEOWULF_ATTEMPT'])\n"
+    path = script(tmp_path / "job", f"{text}raise SystemExit(7 if attempt == '1' else 0)\n")
+    job_id = ada.submit(path, "--ranks", "1")
+    assert ada.try_to("wait", job_id).returncode == 7
+    failed = ada.record(job_id)
+    refused = ada.try_to("submit", "--resume", job_id, "--ranks", "4000")
+    assert refused.returncode == 2, refused.stderr.decode()
+    assert ada.record(job_id) == failed
+    resumed = ada.try_to("submit", "--resume", job_id)
+    assert resumed.returncode == 0, resumed.stderr.decode()
+    assert "attempt 2" in resumed.stdout.decode()
+    assert "attempt 1" not in resumed.stdout.decode()
+    record = ada.record(job_id)
+    assert (record["state"], record["attempt"]) == ("COMPLETED", 2)
+    # What would be asked of accounting if Slurm had forgotten the first attempt.
+    asked = shlex.join(accounting.question([failed["slurm_job_id"]]))
+    deadline = time.monotonic() + PATIENCE_S
+    while not (told := accounting.parse(untouched_cluster.as_user("ada", "head", asked))):
+        assert time.monotonic() < deadline, "the database hears of an end a little later"
+        time.sleep(1)
+    (past,) = told
+    assert (past.number, past.state) == (failed["slurm_job_id"], "FAILED")
+    assert past.work_directory == failed["directory"]
+
+
+def test_a_job_whose_number_was_never_written_down_is_found_and_cancelled(
+    ada: Laptop, untouched_cluster: Cluster, tmp_path: Path
+) -> None:
+    path = script(tmp_path / "job", "import time\ntime.sleep(600)\n")
+    job_id = ada.submit(path, "--ranks", "1")
+    record = ada.wait_until(job_id, "RUNNING")
+    files = " ".join(f"{record['directory']}/{name}" for name in ("slurm_job_id", "claim-1"))
+    untouched_cluster.as_user("ada", "head", f"rm {files}")
+    found = ada.record(job_id)
+    assert (found["state"], found["slurm_job_id"]) == ("RUNNING", record["slurm_job_id"])
+    assert ada("cancel", job_id).splitlines() == [f"{job_id} CANCELLED"]
 
 
 def test_two_people_do_not_see_each_other_s_jobs(
