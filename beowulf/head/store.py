@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 import time
 from dataclasses import dataclass
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 SHA256 = re.compile(r"[0-9a-f]{64}")
 KEPT_S = 30 * 24 * 3600  # a file that no job has asked for in this time is removed
 SWEEP_EVERY_S = 24 * 3600
-CHUNK_BYTES = 1 << 20
 YOUNG_S = 3600  # what is being written now is left alone
 
 
@@ -134,18 +134,16 @@ class Store:
 
     def _copy(self, entry: Entry, target: Path) -> None:
         source = self.path(entry.content)
-        found = hashlib.sha256()
-        with source.open("rb") as file, target.open("xb") as copy:
-            while chunk := file.read(CHUNK_BYTES):
-                found.update(chunk)
-                copy.write(chunk)
-        if found.hexdigest() != entry.content:
+        with source.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != entry.content:
             source.unlink(missing_ok=True)
             raise InvalidInput(
                 "snapshot",
                 f"{entry.path}: the head's copy of this file was damaged, and is removed",
                 "submit again, and it is sent anew",
             )
+        shutil.copyfile(source, target)
 
     def sweep(self) -> None:
         """Remove what no job has asked for in a month; it looks at most once a day."""
