@@ -118,7 +118,8 @@ def read_record(directory: JobDirectory, *, responsible: bool | None = None) -> 
     # The order matters. A supervisor writes the event "ended", then exit_code, then lets go.
     if responsible is None:
         responsible = is_locked(directory)
-    exit_code = read_exit_code(directory)
+    there = directory.names()  # one look, and no search for what most jobs don't have
+    exit_code = read_exit_code(directory) if directory.exit_code.name in there else None
     events = read_events(directory)
     latest = _since_last_submission(events)
     submission = _last(latest, "submitted", "resubmitted")
@@ -140,11 +141,13 @@ def read_record(directory: JobDirectory, *, responsible: bool | None = None) -> 
         submitted_at=_time_of(events[0]) if events else None,
         started_at=_time_of(_last(latest, "started")),
         ended_at=_time_of(ended),
-        progress=read_progress(directory),
+        progress=read_progress(directory) if directory.metrics.name in there else None,
         checkpoint_step=next(iter(directory.checkpoint_steps()), None),
-        result=_table(read_json(directory.result)),
-        pictures=tuple(str(path) for path in directory.pictures()),
-        slurm_job_id=read_slurm_job_id(directory),
+        result=_table(read_json(directory.result)) if directory.result.name in there else None,
+        pictures=tuple(str(path) for path in directory.pictures(there)),
+        slurm_job_id=(
+            read_slurm_job_id(directory) if directory.slurm_job_id.name in there else None
+        ),
     )
 
 

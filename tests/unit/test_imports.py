@@ -123,6 +123,21 @@ def test_a_module_uses_only_the_libraries_it_may(path: Path) -> None:
     assert tops - allowed == set()
 
 
+def test_no_module_needs_one_that_needs_it() -> None:
+    """Circles are found by taking away, again and again, what needs nothing that is left."""
+    modules = {".".join(path.relative_to(REPOSITORY).with_suffix("").parts): path
+               for path in PACKAGE.rglob("*.py")}  # fmt: skip
+    left = {
+        name: {needed for found in imported_by(path) for needed in (found, found.rpartition(".")[0])
+               if needed in modules and needed != name}
+        for name, path in modules.items()
+    }  # fmt: skip
+    while free := [name for name, needs in left.items() if not needs & left.keys()]:
+        for name in free:
+            del left[name]
+    assert sorted(left) == []
+
+
 @pytest.mark.parametrize("path", JOBS, ids=name_of)
 def test_example_jobs_know_nothing_of_beowulf_but_its_training(path: Path) -> None:
     names = [name for name in imported_by(path) if name.split(".")[0] == "beowulf"]
