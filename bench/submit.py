@@ -276,7 +276,7 @@ def report(laptop: Laptop, rounds: int) -> Report:
 def submitting(laptop: Laptop, script: Path, rounds: int) -> dict[str, list[float]]:
     """Measure, in turn, one command each over a connection of its own, and over one that is kept.
 
-    A sweep keeps its connection: what is told of it is the time of one of its jobs.
+    A sweep keeps its connection: what is told of it is the time of each job after the first.
     """
     submit = ("submit", "--detach", "--ranks", "1", str(script))
     values = ",".join(map(str, range(IN_A_SWEEP)))
@@ -288,7 +288,8 @@ def submitting(laptop: Laptop, script: Path, rounds: int) -> dict[str, list[floa
                 laptop, "sbatch --parsable", HOLD, kept=True
             ),
             "beowulf submit, each of a sweep": lambda: (
-                seconds(laptop, *submit, "--array", f"x={values}") / IN_A_SWEEP
+                (seconds(laptop, *submit, "--array", f"x=0,{values}") - seconds(laptop, *submit))
+                / IN_A_SWEEP
             ),
             "ssh head squeue": lambda: seconds_by_hand(laptop, "squeue --me"),
             "beowulf status": lambda: seconds(laptop, "status"),
