@@ -39,6 +39,11 @@ IN_A_SWEEP = 4
 LINES_PER_S, FOLLOWED_S = 4, 80
 SETTLED_S = 20  # from then on, following costs what it will go on to cost
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")  # of every Linux, the lab's as well
+# Nobody but the head's program speaks of itself so; what follows is its latest run.
+HEAD_STAT = (
+    "found=$(grep -ls 'from beowulf[.]head' /proc/[0-9]*/cmdline | tail -n 1); "
+    'cat "${found%cmdline}stat"'
+)
 BLOCKER = "sbatch --parsable --nodes={nodes} --exclusive --time=60 --wrap='sleep 3600'"
 BEOWULF = Path(sys.executable).with_name("beowulf")
 HOLD = "#!/bin/sh\nsleep 1\n"
@@ -158,7 +163,7 @@ def follow(laptop: Laptop, script: Path) -> Followed:
         for line in process.stdout:
             behind.append(time.time() - float(line))
             if len(behind) in (SETTLED_S * LINES_PER_S, lines - LINES_PER_S):
-                there = laptop.ssh("cat /proc/$(pgrep -u ada -f 'beowulf[.]head')/stat")
+                there = laptop.ssh(HEAD_STAT)
                 here = Path(f"/proc/{process.pid}/stat").read_text()
                 used.append((time.monotonic(), used_s(there), used_s(here)))
     (began, head_s, client_s), (ended, head_end_s, client_end_s) = used
