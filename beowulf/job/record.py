@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
 from beowulf.durable import parse_json_lines, read_json, read_tail
@@ -241,6 +240,8 @@ def progress_of(lines: Sequence[dict[str, Any]]) -> Progress | None:
     lines = [line for line in lines if all(_is_number(line.get(key)) for key in NUMBERS)]
     if not lines:
         return None
+    from statistics import median  # noqa: PLC0415 - slow to import, and most records have none
+
     newest = lines[-1]
     step_s = median(line["step_s"] for line in lines)
     speeds = [line["samples"] / line["step_s"] for line in lines if line["step_s"] > 0]

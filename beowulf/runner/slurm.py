@@ -13,7 +13,7 @@ from beowulf.job.follow import News
 from beowulf.job.record import JobRecord
 from beowulf.runner.arrival import Arrival
 from beowulf.runner.backend import Log, Place, still_running
-from beowulf.runner.batch_script import render_slurm
+from beowulf.runner.batch_script import prepare, render_slurm
 from beowulf.runner.command import argument_vector, refuse_missing_script
 from beowulf.runner.head_program import Dialogue, HeadProgram
 from beowulf.runner.manifest import Manifest, list_snapshot
@@ -64,6 +64,7 @@ class SlurmBackend:
         }
 
         def once() -> JobRecord:
+            prepare()
             with self._head.ask("submit", **request) as dialogue:
                 first = dialogue.answer()
                 if "job" in first.document:  # a try of which no answer came has done it
