@@ -12,7 +12,7 @@ import numpy as np
 from mpi4py import MPI
 
 from bench.harness import alternate
-from beowulf.train.averaging import STRATEGIES, averaging_named
+from beowulf.train.strategy import STRATEGIES, averaging_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,8 @@ def timed(
         comm.Barrier()
         started = time.perf_counter()
         for _ in range(block):
-            averaging(comm, arrays, comm.size)
+            averaging.begin(comm.size, 1)
+            averaging.average(arrays, 0.0, 0.0)
         elapsed_s = time.perf_counter() - started
         if any(array[0] != mean or array[-1] != mean for array in arrays):
             raise SystemExit(f"{averaging}: the mean is wrong; nothing was compared")
@@ -52,7 +53,7 @@ def main() -> None:
     options = parser.parse_args()
     comm = MPI.COMM_WORLD
     ways = {
-        name: timed(comm, averaging_named(name), options.count, options.size, options.block)
+        name: timed(comm, averaging_named(name, comm), options.count, options.size, options.block)
         for name in STRATEGIES
     }
     found = alternate(ways, options.rounds, turns=options.turns)

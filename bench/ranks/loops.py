@@ -65,7 +65,7 @@ def with_library(
     run: train.Run, network: Network, pictures: Pictures, steps: int, block: int
 ) -> Iterator[float]:
     """Train with the library as ``jobs/digits`` does; yield the last loss after each block."""
-    gradients = {name: np.zeros_like(weight) for name, weight in network.weights.items()}
+    gradients = run.gradients(network.weights)
     for batch in run.batches(SAMPLES, steps=steps):
         for gradient in gradients.values():
             gradient[...] = 0.0

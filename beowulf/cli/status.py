@@ -14,6 +14,7 @@ from beowulf.cli.output import (
     STATE_COLOURS,
     duration,
     json_option,
+    number,
     print_json,
     progress_words,
     result_lines,
@@ -21,12 +22,15 @@ from beowulf.cli.output import (
 )
 from beowulf.cli.parameters import cluster_option, job_argument
 from beowulf.job.directory import JobDirectory
+from beowulf.limits.unplug import unplugging
 from beowulf.runner.choice import open_backend
 
 if TYPE_CHECKING:
     from beowulf.job.record import JobRecord
+    from beowulf.limits.unplug import Unplugging
 
 LOG_LINES = 15
+CERTAIN_STEPS = 16  # with the same shares: fewer prove nothing
 # What Open MPI's launcher says below a rank's own words, which tell more.
 LAUNCHER_NOTICE = re.compile(r"^-{60,}\nprterun .*?^-{60,}\n", re.DOTALL | re.MULTILINE)
 
@@ -39,7 +43,9 @@ def command(job_id: str | None, cluster: str | None, as_json: bool) -> None:
     """Say how a job is, and why. Without ID: the newest job."""
     backend = open_backend(cluster)
     if as_json:
-        print_json(job=backend.record(job_id).to_json())
+        known = backend.record(job_id)
+        found = burden(known)
+        print_json(job=known.to_json(), burden=vars(found) if found else None)
         return
     record, last_words = backend.examine(job_id)
     colour = STATE_COLOURS.get(record.state)
@@ -66,11 +72,46 @@ def _lines(record: JobRecord) -> list[tuple[str, str]]:
     if record.progress:
         words = progress_words(vars(record.progress) | _final(record))
         lines.append(("progress", words))
+    lines += _rank_lines(record)
     if record.state == "COMPLETED":
         lines += [("result", f"{name} = {value}") for name, value in result_lines(record)]
     lines += [("picture", picture) for picture in record.pictures]
     lines.append(("directory", record.directory))
     return lines
+
+
+def _rank_lines(record: JobRecord) -> list[tuple[str, str]]:
+    """Say where each rank is, how fast, and what it gets of each batch, if there are several."""
+    if record.paces is None or len(record.paces.ranks) < 2:
+        return []
+    ranks = record.paces.ranks
+    batch = sum(rank.share for rank in ranks)
+    host_width = max(len(rank.host or "?") for rank in ranks)
+    lines = []
+    for rank in ranks:
+        host, speed = f"{rank.host or '?':<{host_width}}", f"{number(rank.samples_per_s):>6}"
+        part = f"{rank.share} of {batch} samples ({100 * rank.share / batch:.0f} %)"
+        lines.append((f"rank {rank.rank}", f"{host}  {speed} samples/s  {part}"))
+    found = burden(record)
+    if found:
+        gain = f"{100 * found.gain:.0f} %"
+        lines.append(("advice", f"unplugging {found.host} would make this {gain} faster"))
+    return lines
+
+
+def burden(record: JobRecord) -> Unplugging | None:
+    """Return the host without which the job would certainly be faster, if there is one."""
+    paces = record.paces
+    if paces is None or paces.wire_s is None or paces.steps < CERTAIN_STEPS:
+        return None
+    ranks = paces.ranks
+    return unplugging(
+        hosts=[rank.host for rank in ranks],
+        shares=[rank.share for rank in ranks],
+        compute_s=[rank.compute_s for rank in ranks],
+        step_s=paces.step_s,
+        wire_s=paces.wire_s,
+    )
 
 
 def _final(record: JobRecord) -> dict[str, None]:

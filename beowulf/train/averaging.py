@@ -7,34 +7,21 @@ unequal shares count for what they did.
 
 from __future__ import annotations
 
-import itertools
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from mpi4py import MPI
 
-from beowulf.errors import TrainingError
+from beowulf.train.control import Told, hear, room, tell
+from beowulf.train.gradients import checked, is_torch_module, like, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     Arrays = Sequence[NDArray[np.floating]]
-    Outline = tuple[np.dtype[np.floating], tuple[int, ...]]  # an array's type and shape
-
-
-LARGE_BYTES = 256 * 1024  # measured on one node; docs/benchmarks.md
-SUMMABLE = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
-
-
-class Averaging(Protocol):
-    """A way to average. Collective: a missing rank leaves the others waiting."""
-
-    def __call__(self, comm: MPI.Comm, arrays: Arrays, samples: int) -> None:
-        """Replace each array, in place, by its sum over all ranks divided by ``samples``."""
 
 
 def naive(comm: MPI.Comm, arrays: Arrays, samples: int) -> None:
@@ -45,41 +32,81 @@ def naive(comm: MPI.Comm, arrays: Arrays, samples: int) -> None:
         array[...] = total / samples
 
 
-class Dense:
-    """Average the small arrays of each type in one message, and every large one by itself.
+@dataclass(slots=True)
+class Step:
+    """Where this rank stands: samples of the step, over all ranks and its own; what it does."""
 
-    Small ones are gathered in a buffer that is kept between steps: a message costs time
-    however little is in it. Large ones are exchanged where they are: copying them to
-    and fro would take longer than their message saves.
-    """
+    samples: int = 1
+    share: int = 0
+    is_last_part: bool = False
+    overlaps: bool = False
 
-    def __init__(self) -> None:
-        self._outlines: list[Outline] = []
-        self._large: list[int] = []
-        self._messages: list[Message] = []
 
-    def __call__(self, comm: MPI.Comm, arrays: Arrays, samples: int) -> None:
-        """Replace each array by its sum over all ranks divided by ``samples``. Collective."""
-        divide, divisor = division_by(samples)
-        if comm.size == 1:  # nothing to exchange, so nothing to gather either
-            for array in arrays:
-                divide(array, divisor, out=array)
-            return
-        outlines = [(array.dtype, array.shape) for array in arrays]
-        if outlines != self._outlines:
-            self._outlines = outlines
-            self._large = [index for index, outline in enumerate(outlines) if is_large(outline)]
-            self._messages = compose(outlines)
-        for index in self._large:
-            total = np.ascontiguousarray(arrays[index])  # as good as always the array itself
-            comm.Allreduce(MPI.IN_PLACE, total)
-            divide(total, divisor, out=arrays[index])
-        for message in self._messages:
-            for index, place in message.places:
-                place[...] = arrays[index]
-            comm.Allreduce(MPI.IN_PLACE, message.buffer)
-            for index, place in message.places:
-                divide(place, divisor, out=arrays[index])
+class Averaging(Protocol):
+    """A way to average, from the beginning of a run to its end."""
+
+    step: Step
+
+    @property
+    def keeps_equal(self) -> bool:
+        """Whether all ranks hold the same parameters after the step that was averaged last."""
+
+    def begin(self, samples: int, share: int) -> None:
+        """Begin a step of so many samples, of which this rank has ``share``."""
+
+    def gradients(self, shaped_as: Any) -> Any:
+        """Return arrays of zeros to compute gradients in. Collective."""
+
+    def ready(self, gradient: NDArray[np.floating]) -> None:
+        """Note that one of these arrays is complete, if this is the step's last micro-batch."""
+
+    def average(self, gradients: Any, loss: float, compute_s: float) -> Told:
+        """Average in place over all ranks. Collective: a missing rank leaves the others waiting."""
+
+    def close(self, *, wait: bool) -> None:
+        """Let go of threads and hooks; ``wait`` for them unless another rank may be missing."""
+
+
+class Naive:
+    """Average with ``naive``, and tell everybody what is to be told by a message of its own."""
+
+    keeps_equal = True
+
+    def __init__(self, comm: MPI.Comm) -> None:
+        self.step = Step()
+        self._comm = comm
+
+    def begin(self, samples: int, share: int) -> None:
+        """Begin a step."""
+        self.step = Step(samples, share)
+
+    def gradients(self, shaped_as: Any) -> Any:
+        """Return arrays of zeros. Not collective."""
+        return like(shaped_as, [np.zeros_like(array) for array in listed(shaped_as)])
+
+    def ready(self, gradient: NDArray[np.floating]) -> None:
+        """Do nothing: everything travels at the end."""
+
+    def average(self, gradients: Any, loss: float, compute_s: float) -> Told:
+        """Average array after array. Collective."""
+        if is_torch_module(gradients):
+            from beowulf.train.torch_plain import average_plainly  # noqa: PLC0415 - optional extra
+
+            average_plainly(gradients, self._comm, self.step)
+        else:
+            found = checked(listed(gradients))
+            wide = [a.astype(np.float32) if a.dtype == np.float16 else a for a in found]
+            naive(self._comm, wide, self.step.samples)
+            for array, result in zip(found, wide, strict=True):
+                if array is not result:
+                    array[...] = result
+        vector = np.zeros(room(self._comm.size))
+        tell(vector, self._comm.rank, self._comm.size, loss, compute_s)
+        self._comm.Allreduce(MPI.IN_PLACE, vector)
+        return hear(vector, self._comm.size)
+
+    def close(self, *, wait: bool) -> None:
+        """Do nothing."""
 
 
 def division_by(samples: int) -> tuple[np.ufunc, float]:
@@ -91,58 +118,3 @@ def division_by(samples: int) -> tuple[np.ufunc, float]:
     if samples & (samples - 1) == 0:
         return np.multiply, 1 / samples
     return np.divide, samples
-
-
-def is_large(outline: Outline) -> bool:
-    """Say whether an array travels by itself. Every rank must come to the same answer."""
-    dtype, shape = outline
-    return math.prod(shape) * dtype.itemsize >= LARGE_BYTES
-
-
-@dataclass(frozen=True)
-class Message:
-    """A flat buffer, and where in it each array lies: (index of the array, its place)."""
-
-    buffer: NDArray[np.floating]
-    places: list[tuple[int, NDArray[np.floating]]]
-
-
-def compose(outlines: Sequence[Outline]) -> list[Message]:
-    """Return one message per type, with a place for every small array of that type in it."""
-    small = [(i, *outline) for i, outline in enumerate(outlines) if not is_large(outline)]
-    messages = []
-    for dtype in dict.fromkeys(dtype for _, dtype, _ in small):
-        mine = [(i, shape) for i, of_type, shape in small if of_type == dtype]
-        ends = list(itertools.accumulate(math.prod(shape) for _, shape in mine))
-        buffer = np.empty(ends[-1], dtype)
-        pieces = np.split(buffer, ends[:-1])
-        places = [(i, piece.reshape(shape)) for (i, shape), piece in zip(mine, pieces, strict=True)]
-        messages.append(Message(buffer, places))
-    return messages
-
-
-STRATEGIES: dict[str, Callable[[], Averaging]] = {"naive": lambda: naive, "dense": Dense}
-
-
-def averaging_named(name: str) -> Averaging:
-    """Return a fresh averaging strategy.
-
-    Raises:
-        TrainingError: There is none of this name.
-    """
-    if name not in STRATEGIES:
-        raise TrainingError(f"averaging: no strategy {name!r}; choose from {', '.join(STRATEGIES)}")
-    return STRATEGIES[name]()
-
-
-def refuse_unsummable(arrays: Arrays) -> None:
-    """Raise TrainingError unless MPI can add these arrays up.
-
-    Open MPI knows no 16-bit floats of NumPy's and adds types that it does not know
-    as bytes, without a word.
-    """
-    for array in arrays:
-        if array.dtype not in SUMMABLE:
-            raise TrainingError(
-                f"gradients: MPI cannot add up {array.dtype}; convert them to float32 or float64"
-            )

@@ -7,7 +7,7 @@ step's number, and on nothing else: not on how many ranks there are, nor on thei
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -44,6 +44,12 @@ class Schedule:
                 yield step, epoch, permutation[first : first + self.global_batch]
 
 
+class Progress(Protocol):
+    """Whoever wants to know that a step's last micro-batch is being computed."""
+
+    is_last_part: bool
+
+
 @dataclass(slots=True)  # not frozen: that would double what making one per step costs
 class Batch:
     """One rank's part of one step. Iterate over it to get index arrays, one per micro-batch.
@@ -58,11 +64,19 @@ class Batch:
     shares: tuple[int, ...]
     indices: NDArray[np.int64] = field(repr=False)
     micro_batch: int | None = None
+    progress: Progress | None = field(default=None, repr=False)
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         """Yield the indices of this rank's samples, at most ``micro_batch`` at a time."""
         count = len(self.indices)
         if 0 < count <= (self.micro_batch or count):
+            if self.progress is not None:
+                self.progress.is_last_part = True
             return iter((self.indices,))  # nearly always, so without a generator
-        most = self.micro_batch or 1
-        return (self.indices[first : first + most] for first in range(0, count, most))
+        return self._parts(count, self.micro_batch or 1)
+
+    def _parts(self, count: int, most: int) -> Iterator[NDArray[np.int64]]:
+        for first in range(0, count, most):
+            if self.progress is not None:
+                self.progress.is_last_part = first + most >= count
+            yield self.indices[first : first + most]

@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from beowulf.errors import TrainingError
-from beowulf.train.averaging import SUMMABLE, refuse_unsummable
 
 if TYPE_CHECKING:
-    from mpi4py import MPI
     from numpy.typing import NDArray
 
-    from beowulf.train.averaging import Averaging
+    from beowulf.train.buckets import Outline
 
 Gradients = Any  # an array, a sequence or a mapping of arrays, or a torch.nn.Module
+
+# Open MPI knows no 16-bit floats of NumPy's and adds types that it does not know as bytes,
+# without a word. Those that float32 holds are widened, the others refused.
+SUMMABLE = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
+WIDENED: dict[Any, np.dtype[np.floating]] = {np.dtype(np.float16): np.dtype(np.float32)}
 
 
 def is_torch_module(value: object) -> bool:
@@ -33,37 +36,7 @@ def as_number(loss: Any) -> float:
     return float(loss.detach() if hasattr(loss, "detach") else loss)
 
 
-def average_with(
-    averaging: Averaging,
-    comm: MPI.Comm,
-    gradients: Gradients,
-    loss: NDArray[np.float64],
-    samples: int,
-) -> None:
-    """Average ``gradients`` and ``loss`` in place, whatever the gradients are. Collective.
-
-    ``loss`` travels with the gradients: an exchange of its own would cost a small
-    step more than the arithmetic does.
-
-    Raises:
-        TrainingError: There is something else in it than floating-point arrays.
-    """
-    found = _listed(gradients)
-    for value in found:
-        if not isinstance(value, np.ndarray) or value.dtype not in SUMMABLE:
-            break
-    else:  # arrays as MPI wants them; every further question would make a small step dearer
-        averaging(comm, [*found, loss], samples)
-        return
-    if is_torch_module(gradients):
-        from beowulf.train.torch_module import average_module  # noqa: PLC0415 - optional extra
-
-        average_module(averaging, comm, gradients, loss, samples)
-        return
-    _average_widened(averaging, comm, found, loss, samples)
-
-
-def _listed(gradients: Gradients) -> list[Any]:
+def listed(gradients: Gradients) -> list[Any]:
     """Return what is in ``gradients``, in an order that is the same on every rank."""
     if isinstance(gradients, (dict, Mapping)):  # dict first: an abstract class is slow to ask
         return [gradients[key] for key in sorted(gradients)]
@@ -72,20 +45,42 @@ def _listed(gradients: Gradients) -> list[Any]:
     return [gradients]
 
 
-def _average_widened(
-    averaging: Averaging, comm: MPI.Comm, found: list[Any], loss: NDArray[np.float64], samples: int
-) -> None:
-    """Average arrays of which some are of 16 bits, which MPI cannot add up. Collective."""
+def like(gradients: Gradients, arrays: Sequence[NDArray[Any]]) -> Any:
+    """Return ``arrays``, in the order of ``listed``, in a structure like that of ``gradients``."""
+    if isinstance(gradients, Mapping):
+        found = dict(zip(sorted(gradients), arrays, strict=True))
+        return {key: found[key] for key in gradients}
+    if isinstance(gradients, Sequence):
+        return list(arrays)
+    return arrays[0]
+
+
+def checked(found: list[Any]) -> list[NDArray[np.floating]]:
+    """Return the arrays in ``found``.
+
+    Raises:
+        TrainingError: There is something else in it than arrays that can be added up.
+    """
     for value in found:
-        if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
-            what = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
-            raise TrainingError(
-                f"gradients: expected arrays of floating-point numbers, found {what}; give a "
-                "NumPy array, a list or dict of them, or a torch.nn.Module"
-            )
-    wide = [array.astype(np.float32) if array.dtype == np.float16 else array for array in found]
-    refuse_unsummable(wide)
-    averaging(comm, [*wide, loss], samples)
-    for array, result in zip(found, wide, strict=True):
-        if array is not result:
-            array[...] = result
+        outline_of(value)
+    return found
+
+
+def outline_of(value: Any) -> Outline:
+    """Return the type and the shape that an array has while it travels.
+
+    Raises:
+        TrainingError: It is something else than an array, or of a type that MPI cannot add.
+    """
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+        what = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
+        raise TrainingError(
+            f"gradients: expected arrays of floating-point numbers, found {what}; give a "
+            "NumPy array, a list or dict of them, or a torch.nn.Module"
+        )
+    dtype: np.dtype[np.floating] = WIDENED.get(value.dtype) or value.dtype
+    if dtype not in SUMMABLE:
+        raise TrainingError(
+            f"gradients: MPI cannot add up {value.dtype}; convert them to float32 or float64"
+        )
+    return dtype, value.shape

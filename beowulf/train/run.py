@@ -7,7 +7,6 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-import numpy as np
 from mpi4py import MPI
 
 from beowulf.durable import write_json
@@ -15,20 +14,26 @@ from beowulf.errors import CheckpointError, TrainingError
 from beowulf.job.directory import JobDirectory
 from beowulf.job.events import record_event
 from beowulf.job.heartbeat import Heartbeat
-from beowulf.train.averaging import averaging_named
+from beowulf.train.balance import Balancer
 from beowulf.train.batches import Batch, Schedule
 from beowulf.train.checkpoints import Checkpoint, CheckpointStore
 from beowulf.train.dataset import load_once_per_node
-from beowulf.train.gradients import Gradients, as_number, average_with
+from beowulf.train.gradients import Gradients, as_number
+from beowulf.train.identical import check_identical
 from beowulf.train.metrics import MetricsWriter
 from beowulf.train.opening import check_world_size, open_directory, total_steps, weights_of
 from beowulf.train.shares import split
 from beowulf.train.state import broadcast, pack, restore
+from beowulf.train.strategy import averaging_named
+from beowulf.train.timer import StepTimer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
+
+    import numpy as np
+    from numpy.typing import NDArray
 
 Data = TypeVar("Data")
 
@@ -43,10 +48,14 @@ class Run:
         global_batch: Samples per step, over all ranks together. The contract: ranks
             and shares change how fast a step is, never what it computes.
         seed: Decides the order of the samples.
-        shares: How to split each global batch, one weight per rank, as numbers or as
-            ``"5:2:1:0"``. Equal shares if None.
-        micro_batch: The most samples that one rank takes in one go.
+        shares: How to split each global batch. None lets shares follow each rank's
+            measured speed; ``"equal"`` keeps them equal; numbers, one weight per rank,
+            or ``"5:2:1:0"`` keep to these weights.
+        micro_batch: The most samples that this rank takes in one go, for its memory's
+            sake, however large its share; it may differ from rank to rank.
         averaging: ``"dense"`` or ``"naive"``.
+        overlap: Whether gradients travel while others are still being computed. None to
+            try both in the first steps and keep what is faster.
         checkpoint_every_s: The most seconds between checkpoints. The first is made after
             one second, and each later one after twice the time, until this is reached.
             None for none but the last.
@@ -65,6 +74,7 @@ class Run:
         shares: str | Sequence[float] | None = None,
         micro_batch: int | None = None,
         averaging: str = "dense",
+        overlap: bool | None = None,
         checkpoint_every_s: float | None = 60.0,
         checkpoint_every_steps: int | None = None,
     ) -> None:
@@ -83,7 +93,10 @@ class Run:
         self.weights = weights_of(shares, self.world_size)
         self.attempt = int(os.environ.get("BEOWULF_ATTEMPT", "1"))
         self._files = open_directory(self.comm)
-        self._average = averaging_named(averaging)
+        self._averaging = averaging_named(averaging, self.comm, overlap=overlap, say=self.say)
+        self.compute_s: tuple[float, ...] = ()  # how long each rank computed in the latest step
+        self._is_balanced = shares is None and self.world_size > 1
+        self._timer = StepTimer()
         self._checkpoints = CheckpointStore(self._files.checkpoints)
         self._checkpoint_every_s = checkpoint_every_s
         self._checkpoint_every_steps = checkpoint_every_steps
@@ -94,7 +107,6 @@ class Run:
         self._reported: dict[str, Any] = {}
         self._current: Batch | None = None
         self._loss: float | None = None
-        self._loss_sum = np.zeros(1)
         self._steps_done = 0
         self._samples_done = 0
         self._training_s = 0.0
@@ -117,6 +129,7 @@ class Run:
         trace: TracebackType | None,
     ) -> None:
         self.flush_metrics()
+        self._averaging.close(wait=kind is None)
         if kind is None:
             self._finish()
 
@@ -175,22 +188,31 @@ class Run:
         schedule = Schedule(samples, self.global_batch, self.seed)
         total = total_steps(schedule, epochs, steps)
         start = self._resume(schedule)
-        part_of = functools.cache(self._part_of)  # there are but two sizes: full, and the last
+        balancer = None
+        if self._is_balanced:  # a run that is resumed finds out anew: it takes but a few steps
+            balancer = Balancer(self.world_size, min(self.global_batch, samples))
+        part_of = functools.lru_cache(8)(self._part_of)  # sizes are but two: full, and the last
         for step, epoch, indices in schedule.global_batches(start, total):
             size = len(indices)
-            shares, mine = part_of(size)
+            shares, mine = part_of(size, self.weights)
+            self._averaging.begin(size, shares[self.rank])
             self._current = Batch(
-                step + 1, epoch + 1, size, shares, indices[mine], self.micro_batch
-            )
+                step + 1, epoch + 1, size, shares, indices[mine], self.micro_batch,
+                self._averaging.step,
+            )  # fmt: skip
             self._loss = None
-            started_ns = time.perf_counter_ns()
+            self.compute_s = ()
+            self._timer.begin()
             yield self._current
-            step_ns = time.perf_counter_ns() - started_ns
+            step_ns = self._timer.end()
             self._end_step(self._current, step_ns, total, schedule)
+            if balancer is not None and self._timer.has_averaged:
+                balancer.observe(shares, self.compute_s)
+                self.weights = balancer.weights
 
-    def _part_of(self, size: int) -> tuple[tuple[int, ...], slice]:
+    def _part_of(self, size: int, weights: Sequence[float]) -> tuple[tuple[int, ...], slice]:
         """Return every rank's share of a batch of ``size``, and where in it this rank's lies."""
-        shares = tuple(split(size, self.weights))
+        shares = tuple(split(size, weights))
         first = sum(shares[: self.rank])
         return shares, slice(first, first + shares[self.rank])
 
@@ -207,12 +229,42 @@ class Run:
         """
         if self._current is None:
             raise TrainingError("average: call it inside the loop over run.batches(...)")
-        total = self._loss_sum
-        total[0] = 0.0 if loss is None else as_number(loss)
-        average_with(self._average, self.comm, gradients, total, self._current.samples)
-        mean: float = total.item()
+        computed_s = self._timer.stop_computing()
+        loss_sum = 0.0 if loss is None else as_number(loss)
+        told = self._averaging.average(gradients, loss_sum, computed_s)
+        mean = told.loss_sum / self._current.samples
+        before = self.compute_s  # of this step: a script may average by parts
+        both = zip(before, told.compute_s, strict=True) if before else ()
+        self.compute_s = tuple(map(sum, both)) if before else told.compute_s
         self._loss = None if loss is None else mean
+        self._timer.go_on_computing()
         return mean
+
+    def gradients(self, weights: Any) -> Any:
+        """Return arrays of zeros for the gradients of ``weights``, to be given to ``average``.
+
+        ``weights`` is an array, or a list or dict of arrays; what is returned looks like it.
+        The arrays lie where they are sent from, so that ``average`` need not gather them.
+        They keep what is in them: begin each step by setting them to zero. Gradients of
+        16-bit weights have 32 bits. Collective: a missing rank leaves the others waiting.
+
+        Raises:
+            TrainingError: There is something else in it than floating-point arrays.
+        """
+        return self._averaging.gradients(weights)
+
+    def ready(self, gradient: NDArray[np.floating]) -> None:
+        """Say that this rank's sum in ``gradient`` is complete, so that it may be sent.
+
+        ``gradient`` is one of the arrays of ``gradients``. While it travels, the script computes
+        the others; until it is averaged it can't be written to. Say it for the last layer
+        first. In a step with several micro-batches, all but the last one's calls do nothing,
+        so that it can stand in the loop. Not collective.
+
+        Raises:
+            TrainingError: It is none of the arrays that ``gradients`` returned.
+        """
+        self._averaging.ready(gradient)
 
     def report(self, **values: Any) -> None:
         """Add rank 0's values to the job's ``result.json``, for example ``test_accuracy``."""
@@ -258,6 +310,8 @@ class Run:
         self._samples_done += batch.samples
         self._training_s += step_ns / 1e9
         now = time.monotonic()
+        if self._averaging.keeps_equal:
+            check_identical(self.comm, self._tracked, batch.step, total)
         if self._metrics is not None:
             self._metrics.append(
                 {
@@ -269,6 +323,8 @@ class Run:
                     "step_s": step_ns // 100 / 1e7,  # whole tenths of a microsecond
                     "world_size": self.world_size,
                     "shares": batch.shares,
+                    "compute_s": [round(seconds, 7) for seconds in self.compute_s],
+                    "wire_s": self._timer.wire_s(self.compute_s),
                 }
             )
             if self._tracked and self._is_checkpoint_due(batch.step, total, now):

@@ -126,7 +126,7 @@ with train.Run(  # 1. open a run
     images, labels, test_images, test_labels = run.dataset(load)  # 2. load once per node
     run.track(weights=weights, velocity=velocity)  # 3. what is kept safe
 
-    gradients = {name: np.zeros_like(value) for name, value in weights.items()}
+    gradients = run.gradients(weights)  # arrays of zeros, where they can be sent from
     for batch in run.batches(len(images), epochs=options.epochs, steps=options.steps):  # 4.
         for gradient in gradients.values():
             gradient[...] = 0.0

@@ -40,6 +40,32 @@ def test_exception_on_one_rank_ends_the_job_with_its_traceback(
     assert "ValueError: no such luck" in status.stdout
 
 
+WHILE_GRADIENTS_TRAVEL = """
+import numpy as np
+from beowulf import train
+
+weights = {"first": np.zeros(200_000), "second": np.zeros(200_000)}
+with train.Run(global_batch=8, overlap=True) as run:
+    run.track(weights=weights)
+    gradients = run.gradients(weights)
+    for batch in run.batches(64, steps=5):
+        for part in batch:
+            run.ready(gradients["second"])  # on its way, by the thread that sends
+            if batch.step == 3 and run.rank == 1:
+                raise ValueError("no such luck")
+        run.average(gradients)
+"""
+
+
+def test_exception_while_gradients_travel_ends_the_job_at_once(
+    beowulf: Beowulf, tmp_path: Path
+) -> None:
+    answer = beowulf("submit", write_script(tmp_path, WHILE_GRADIENTS_TRAVEL), "--ranks", "3")
+    assert answer.returncode == 1
+    assert "beowulf: rank 1 failed:" in answer.stdout
+    assert "failed: ValueError: no such luck" in answer.stderr
+
+
 @pytest.mark.parametrize("exit_code", [1, 7, 125, 255])
 def test_exit_status_of_the_script_is_handed_through(
     beowulf: Beowulf, tmp_path: Path, exit_code: int

@@ -31,19 +31,20 @@ OF_OTHERS = {"ddp", "tensorflow"}
 MAY_IMPORT = {
     "errors": set(),
     "durable": set(),
+    "limits": {"errors"},
     "job": {"errors", "durable"},
     "rank": {"errors", "durable", "job"},
-    "train": {"errors", "durable", "job"},
+    "train": {"errors", "durable", "job", "limits"},
     "cluster": {"errors", "durable"},
     "transport": {"errors"},
-    "runner": {"errors", "durable", "job", "cluster", "transport", "head"},
+    "runner": {"errors", "durable", "job", "cluster", "transport", "head", "limits"},
     "head": {"errors", "durable", "job"},
-    "hardware": {"errors", "job", "cluster", "transport"},
+    "hardware": {"errors", "job", "cluster", "transport", "limits"},
     "lab": {"errors", "durable", "cluster", "transport"},
     "dashboard": {"errors", "job", "runner", "hardware"},
     "cli": {
         "errors", "durable", "job", "cluster", "transport", "runner", "hardware", "lab",
-        "dashboard",
+        "dashboard", "limits",
     },
 }  # fmt: skip
 
@@ -51,6 +52,7 @@ MAY_IMPORT = {
 MAY_USE: dict[str, set[str]] = {
     "errors": set(),
     "durable": set(),
+    "limits": set(),
     "job": set(),
     "rank": set(),
     "train": {"mpi4py", "numpy", "torch", "matplotlib"},

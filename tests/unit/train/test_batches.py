@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from beowulf.train.averaging import Step
 from beowulf.train.batches import Batch, Schedule
 from beowulf.train.shares import split
 
@@ -118,3 +119,11 @@ def test_an_empty_share_has_no_parts() -> None:
 )
 def test_steps_per_epoch(samples: int, global_batch: int, steps: int) -> None:
     assert Schedule(samples, global_batch, seed=0).steps_per_epoch == steps
+
+
+@pytest.mark.parametrize(("count", "micro_batch"), [(5, None), (5, 5), (5, 2), (4, 2), (0, 2)])
+def test_the_last_micro_batch_is_known_when_it_begins(count: int, micro_batch: int | None) -> None:
+    step = Step()
+    batch = Batch(1, 1, 5, (count,), np.arange(count), micro_batch, step)
+    lasts = [step.is_last_part for _ in batch]
+    assert lasts == [False] * (len(lasts) - 1) + [True] * (count > 0)

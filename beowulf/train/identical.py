@@ -1,0 +1,74 @@
+"""Prove now and then that all ranks hold the same parameters, to the bit.
+
+Ranks that do the same with the same numbers stay equal; one that does not (bad memory,
+a random number of its own, an array that was tracked but is its own) trains something
+else without anybody's noticing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from beowulf.errors import TrainingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mpi4py import MPI
+    from numpy.typing import NDArray
+
+EVERY_STEPS = 100  # a digest runs at about 1 GB/s, so that this is far below a thousandth of a step
+
+
+def check_identical(
+    comm: MPI.Intracomm, tracked: dict[str, Any], step: int, last: int, every: int = EVERY_STEPS
+) -> None:
+    """Compare parameters over all ranks after the first, each hundredth and the last step.
+
+    Parameters are the tracked NumPy arrays and tensors and the parameters of PyTorch modules,
+    not what optimizers and random generators hold. Collective: a missing rank leaves
+    the others waiting.
+
+    Raises:
+        TrainingError: A rank holds others than rank 0; raised on every rank.
+    """
+    if comm.size == 1 or not (step in (1, last) or step % every == 0):
+        return
+    digests = comm.allgather(digest_of(tracked))
+    others = [str(rank) for rank, digest in enumerate(digests) if digest != digests[0]]
+    if others:
+        who = f"rank {others[0]} holds" if len(others) == 1 else f"ranks {', '.join(others)} hold"
+        raise TrainingError(
+            f"track: after step {step} {who} other parameters than rank 0; change what is tracked "
+            "by the same numbers on every rank, as run.average gives them"
+        )
+
+
+def digest_of(tracked: Any) -> bytes:
+    """Return a digest of all parameters in ``tracked``, 16 bytes."""
+    digest = hashlib.blake2b(digest_size=16)
+    for array in _parameters_in(tracked):
+        flat = np.ascontiguousarray(array).reshape(-1)
+        digest.update(flat.view(np.uint8).data)
+    return digest.digest()
+
+
+def _parameters_in(value: Any) -> Iterator[NDArray[Any]]:
+    torch = sys.modules.get("torch")
+    if isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _parameters_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _parameters_in(item)
+    elif torch is not None and isinstance(value, torch.nn.Module):
+        for parameter in value.parameters():
+            yield from _parameters_in(parameter)
+    elif torch is not None and isinstance(value, torch.Tensor):
+        yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
