@@ -23,7 +23,7 @@ from beowulf.train.identical import check_identical
 from beowulf.train.metrics import MetricsWriter
 from beowulf.train.opening import check_world_size, open_directory, total_steps, weights_of
 from beowulf.train.shares import split
-from beowulf.train.state import broadcast, pack, restore
+from beowulf.train.state import OWN, broadcast, pack, restore
 from beowulf.train.strategy import averaging_named
 from beowulf.train.timer import StepTimer
 
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from beowulf.train.control import Told
+    from beowulf.train.options import Options
 
 Data = TypeVar("Data")
 
@@ -53,7 +56,9 @@ class Run:
             or ``"5:2:1:0"`` keep to these weights.
         micro_batch: The most samples that this rank takes in one go, for its memory's
             sake, however large its share; it may differ from rank to rank.
-        averaging: ``"dense"`` or ``"naive"``.
+        averaging: ``"dense"``, ``"naive"``, ``"fp16"``, ``"weighted"``, ``"powersgd"`` or
+            ``"diloco"``, or the options of the last four, as ``PowerSGD(rank=2)``;
+            docs/strategies.md says when which pays.
         overlap: Whether gradients travel while others are still being computed. None to
             try both in the first steps and keep what is faster.
         checkpoint_every_s: The most seconds between checkpoints. The first is made after
@@ -73,7 +78,7 @@ class Run:
         seed: int = 0,
         shares: str | Sequence[float] | None = None,
         micro_batch: int | None = None,
-        averaging: str = "dense",
+        averaging: str | Options = "dense",
         overlap: bool | None = None,
         checkpoint_every_s: float | None = 60.0,
         checkpoint_every_steps: int | None = None,
@@ -102,6 +107,7 @@ class Run:
         self._checkpoint_every_steps = checkpoint_every_steps
         self._metrics = MetricsWriter(self._files.metrics) if self.rank == 0 else None
         self._tracked: dict[str, Any] = {}
+        self._kept: dict[str, Any] = {}  # what is tracked, and what the averaging adds
         self._windows: list[MPI.Win] = []
         self._restored: Checkpoint | None = None
         self._reported: dict[str, Any] = {}
@@ -112,6 +118,7 @@ class Run:
         self._training_s = 0.0
         self._heartbeat_at = 0.0
         self._checkpoint_at = time.monotonic()
+        self._is_checkpoint_owed = False
         self._pause_s = FIRST_CHECKPOINT_S
 
     @property
@@ -164,11 +171,12 @@ class Run:
         if self._tracked or self._current is not None:
             raise TrainingError("track: call it once, before batches")
         self._tracked = objects
+        self._kept = {**objects, **self._averaging.adopt(objects)}
         checkpoint = self._load_checkpoint() if self.rank == 0 else None
         about = self.comm.bcast(checkpoint and (checkpoint.step, checkpoint.run))
-        first = (checkpoint.state if checkpoint else pack(objects)) if self.rank == 0 else None
+        first = (checkpoint.state if checkpoint else pack(self._kept)) if self.rank == 0 else None
         state = broadcast(self.comm, first)
-        restore(objects, state)
+        restore(self._kept, state, optional=OWN)
         if about is not None:
             self._restored = Checkpoint(about[0], about[1], state)
 
@@ -204,6 +212,7 @@ class Run:
             self.compute_s = ()
             self._timer.begin()
             yield self._current
+            self._hear_more(self._averaging.end(is_last=step + 1 == total), size)
             step_ns = self._timer.end()
             self._end_step(self._current, step_ns, total, schedule)
             if balancer is not None and self._timer.has_averaged:
@@ -239,6 +248,12 @@ class Run:
         self._loss = None if loss is None else mean
         self._timer.go_on_computing()
         return mean
+
+    def _hear_more(self, told: Told | None, samples: int) -> None:
+        """Take in what the averaging knows only now, at the end of a step."""
+        if told is not None:
+            self.compute_s = told.compute_s
+            self._loss = None if self._loss is None else told.loss_sum / samples
 
     def gradients(self, weights: Any) -> Any:
         """Return arrays of zeros for the gradients of ``weights``, to be given to ``average``.
@@ -327,11 +342,13 @@ class Run:
                     "wire_s": self._timer.wire_s(self.compute_s),
                 }
             )
-            if self._tracked and self._is_checkpoint_due(batch.step, total, now):
+            self._is_checkpoint_owed |= self._is_checkpoint_due(batch.step, total, now)
+            if self._tracked and self._is_checkpoint_owed and self._averaging.is_settled:
                 self._metrics.flush()
                 self._checkpoints.save(
-                    Checkpoint(batch.step, dict(vars(schedule)), pack(self._tracked))
+                    Checkpoint(batch.step, dict(vars(schedule)), pack(self._kept))
                 )
+                self._is_checkpoint_owed = False
                 self._checkpoint_at = time.monotonic()
                 self._pause_s *= 2
         if now - self._heartbeat_at > HEARTBEAT_EVERY_S:
