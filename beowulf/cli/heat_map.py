@@ -26,21 +26,18 @@ def heat_map(names: Sequence[str], wires: Sequence[WireSpeed]) -> Iterator[str]:
     speeds = {(wire.source, wire.target): wire.bytes_per_s for wire in wires}
     most = max(speeds.values())
     numbered = len(names) <= MOST_NUMBERED
-    label = max(len("FROM"), *map(len, names))
-    heads = [name if numbered else str(place + 1) for place, name in enumerate(names)]
+    heads = [name if numbered else str(place) for place, name in enumerate(names, 1)]
+    labels = [name if numbered else f"{place:>2} {name}" for place, name in enumerate(names, 1)]
+    label = max(len("FROM"), *map(len, labels))
     width = max(6 if numbered else 2, *map(len, heads)) + 2 * numbered
-    yield click.style(f"{'FROM':<{label}}  " + " ".join(h.rjust(width) for h in heads), bold=True)
-    for place, source in enumerate(names):
-        cells = [_cell(speeds.get((source, target)), most, width, numbered) for target in names]
-        number = "" if numbered else f" {place + 1}"
-        yield (
-            f"{source:<{label}}{number:>2} " + " ".join(cells)
-            if number
-            else (f"{source:<{label}}  " + " ".join(cells))
-        )
+    yield click.style(" ".join(["FROM".ljust(label), *(h.rjust(width) for h in heads)]), bold=True)
+    for source, name in zip(names, labels, strict=True):
+        links = [speeds.get((source, target)) for target in names]
+        cells = [_cell(speed, most, width, numbered=numbered) for speed in links]
+        yield " ".join([name.ljust(label), *cells])
 
 
-def _cell(speed: float | None, most: float, width: int, numbered: bool) -> str:
+def _cell(speed: float | None, most: float, width: int, *, numbered: bool) -> str:
     if speed is None:
         return "-".rjust(width)
     level = shade_of(speed / most)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from beowulf.job.figures import KEY as FIGURES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -94,5 +96,5 @@ def result_lines(record: JobRecord) -> list[tuple[str, str]]:
     return [
         (name, number(value) if isinstance(value, float) else str(value))
         for name, value in reported
-        if value is not None
+        if value is not None and name != FIGURES  # for predictions, and longer than a line
     ]

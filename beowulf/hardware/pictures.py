@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from beowulf.hardware.speeds import MBIT, node_wires
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from beowulf.hardware.prediction import Cluster, Prediction
     from beowulf.job.measured import Measured
 
 BLUE = "#08519c"
@@ -78,6 +80,30 @@ def _draw_links(figure: Any, axes: Any, names: list[str], measured: Measured) ->
             axes.text(*place, f"{speed:,.0f}", ha="center", va="center", size="small",
                       color="white" if pale else "black")  # fmt: skip
     figure.colorbar(image, ax=axes, label="Mbit/s")
+
+
+def draw_predictions(cluster: Cluster, predictions: Sequence[Prediction], path: Path) -> None:
+    """Draw how samples per second grow with the nodes, a line per strategy. Needs matplotlib."""
+    plt = _pyplot()
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    counts = sorted({each.nodes for each in predictions})
+    mark = "o" if len(counts) <= MOST_NUMBERED else ""
+    for strategy in dict.fromkeys(each.strategy for each in predictions):
+        speeds = [each.samples_per_s for each in predictions if each.strategy == strategy]
+        axes.plot(counts, speeds, marker=mark, label=strategy)
+    ideal = [sum(node.samples_per_s for node in cluster.taken(count)) for count in counts]
+    axes.plot(counts, ideal, color="#636363", linestyle=":", label="if none waited")
+    alone = max(node.samples_per_s for node in cluster.nodes)
+    axes.axhline(alone, color="#636363", linestyle="--", label="the fastest alone")
+    if counts[-1] > len(cluster.nodes):
+        axes.axvspan(len(cluster.nodes), counts[-1], color="#636363", alpha=0.08, zorder=0,
+                     label="nodes that are presumed")  # fmt: skip
+    axes.set(title="predicted", xlabel="nodes", ylabel="samples per second")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
 
 
 def _pyplot() -> Any:
