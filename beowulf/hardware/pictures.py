@@ -79,7 +79,9 @@ def _draw_links(figure: Any, axes: Any, names: list[str], measured: Measured) ->
             pale = speed < most / 3
             axes.text(*place, f"{speed:,.0f}", ha="center", va="center", size="small",
                       color="white" if pale else "black")  # fmt: skip
-    figure.colorbar(image, ax=axes, label="Mbit/s")
+    scale_axis = figure.colorbar(image, ax=axes, label="Mbit/s").ax.yaxis
+    scale_axis.set_major_formatter("{x:,.0f}")
+    scale_axis.set_minor_formatter("{x:,.0f}")
 
 
 def draw_predictions(cluster: Cluster, predictions: Sequence[Prediction], path: Path) -> None:

@@ -32,17 +32,15 @@ def main() -> None:
     if directory is None:
         sys.exit("beowulf: BEOWULF_JOB_DIR is not set; this is started by: beowulf bench")
     comm = MPI.COMM_WORLD
-    found = measure(comm)
+    found = measure(comm, COMPUTING_S, COPYING_S)
     if comm.rank == 0:
         document = found.to_json()
         write_json(directory.measured, document)
         write_json(directory.newest_measured, document)
 
 
-def measure(
-    comm: MPI.Intracomm, computing_s: float = COMPUTING_S, copying_s: float = COPYING_S
-) -> Measured:
-    """Return what the nodes and wires of a communicator do, whole on rank 0. Collective.
+def measure(comm: MPI.Intracomm, computing_s: float, copying_s: float) -> Measured:
+    """Return what the nodes and wires of a communicator do. Collective.
 
     A missing rank leaves the others waiting.
     """
