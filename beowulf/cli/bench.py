@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from beowulf.job.measured import AllreduceTime, Measured
 
 BAR_WIDTH = 12
+LONG_BYTES = 100_000  # of a smaller sum, rounds take the time and not the wires' rate
 NODES = Table(
     words=frozenset({"NODE", "SPEED"}), cut_first="NODE", first_to_go=("LATENCY", "BOTH", "SPEED")
 )
@@ -168,9 +169,10 @@ def node_rows(found: Measured) -> list[dict[str, str]]:
 
 def sum_row(found: Measured, each: AllreduceTime) -> dict[str, str]:
     """Return a line of the table of sums: its size, its time, and what the wires would allow."""
-    limit_s = ring_limit_s(found, each.size_bytes)
+    limit_s = ring_limit_s(found, each.size_bytes) if each.size_bytes >= LONG_BYTES else None
+    is_large = each.size_bytes >= 1 << 20
     return {
-        "SUM OF": f"{each.size_bytes / 1e6:.3g} MB",
+        "SUM OF": f"{each.size_bytes >> 20} MiB" if is_large else f"{each.size_bytes >> 10} KiB",
         "TAKES": f"{each.seconds * 1e3:.3g} ms",
         "OF THE LIMIT": f"{100 * limit_s / each.seconds:.0f} %" if limit_s else "-",
     }
