@@ -95,6 +95,7 @@ def command(job: Path, **flags: Any) -> None:
     wanted = _job(figures, flags)
     strategies = list(STRATEGIES.values())
     predictions = predict(cluster, wanted, range(fewest, most + 1), strategies)
+    said = advice(cluster, [each for each in predictions if each.strategy == flags["strategy"]])
     picture = _draw(backend.cluster, name, cluster, predictions)
     if flags["as_json"]:
         print_json(
@@ -106,14 +107,14 @@ def command(job: Path, **flags: Any) -> None:
             nodes_per_s={node.name: node.samples_per_s for node in cluster.nodes},
             measured_at=measured.measured_at,
             predictions=[each.to_json() for each in predictions],
-            advice=advice(cluster, predictions),
+            advice=said,
             picture=str(picture) if picture else None,
         )
         return
     gradients = f"{wanted.gradient_bytes / 1e6:.3g} MB of gradients"
     say(f"{name}: {wanted.batch} samples and {gradients} per step ({source})")
     TABLE.show(rows(predictions, flags["strategy"]))
-    for sentence in advice(cluster, predictions):
+    for sentence in said:
         say(sentence)
     say(_age(measured))
     say(f"picture: {picture}" if picture else HOW_TO_DRAW)

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from beowulf.job.measured import Measured
 
-STRATEGIES = {strategy.name: strategy for strategy in (DENSE, FP16, NAIVE)}
+WEIGHTED = Strategy("weighted", weighted=True)
+# What powersgd sends depends on the shapes of a job's matrices, and diloco's steps are others.
+STRATEGIES = {strategy.name: strategy for strategy in (DENSE, FP16, WEIGHTED, NAIVE)}
 BUCKET_BYTES = 1e6  # as the limits' job has it; sums of about this size tell what a wire does
 USUAL_LATENCY_S = 1e-4  # between two computers on one switch
 GAIN = 1.01  # less than a hundredth faster is not faster
@@ -172,7 +174,10 @@ def _limit(limited_by: str, wire: Wire, job: Job, strategy: Strategy) -> str:
 
 
 def advice(cluster: Cluster, predictions: Sequence[Prediction]) -> list[str]:
-    """Say in sentences what is best, when more nodes stop paying, and what is presumed."""
+    """Say in sentences how many nodes are best, and which are worse than one alone.
+
+    ``predictions`` are those of one strategy.
+    """
     alone = max(node.samples_per_s for node in cluster.nodes)
     fastest = max(cluster.nodes, key=lambda node: node.samples_per_s).name
     best = max(predictions, key=lambda each: each.samples_per_s)

@@ -113,7 +113,7 @@ def test_predictions_keep_within_what_machines_can_do(
 
 def test_a_machine_that_is_faster_alone_is_named() -> None:
     cluster = equal(3, 1)
-    said = advice(cluster, predict(cluster, Job(10, 1e7), range(1, 4), [DENSE, FP16]))
+    said = advice(cluster, predict(cluster, Job(10, 1e7), range(1, 4), [DENSE]))
     assert said == ["n0 alone is faster than any number of nodes here"]
 
 
