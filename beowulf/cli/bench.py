@@ -8,6 +8,7 @@ import click
 
 from beowulf.cli.chosen_cluster import chosen_cluster
 from beowulf.cli.heat_map import heat_map
+from beowulf.cli.measured import last_measured
 from beowulf.cli.output import duration, json_option, print_json, say
 from beowulf.cli.parameters import cluster_option
 from beowulf.cli.table import Table
@@ -15,7 +16,7 @@ from beowulf.errors import CommandFailed
 from beowulf.hardware.pictures import HOW_TO_DRAW, can_draw, draw_measured
 from beowulf.hardware.speeds import judge_speeds, mbit, node_wires, ring_limit_s
 from beowulf.runner.choice import open_backend
-from beowulf.runner.measuring import kept_at, measure, read_kept
+from beowulf.runner.measuring import kept_at, measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +55,8 @@ def command(last: bool, cluster: str | None, as_json: bool) -> None:
     job_id: str | None = None
     left_out: list[NodeReport] = []
     if last:
-        found = _kept(backend.cluster)
+        found = last_measured(backend.cluster)
+        say(f"measured {duration(found.age_s())} ago")
     else:
         free, left_out = _free_and_not(cluster) if backend.cluster else (1, [])
         found, record = measure(backend, free, _teller())
@@ -75,14 +77,6 @@ def command(last: bool, cluster: str | None, as_json: bool) -> None:
     for report in left_out:
         say(f"{report.node.name} is {report.node.state}: it was not measured")
     say(f"picture: {picture}" if picture else HOW_TO_DRAW)
-
-
-def _kept(cluster: str | None) -> Measured:
-    found = read_kept(cluster)
-    if found is None:
-        raise CommandFailed("nothing was measured yet, from here; run: beowulf bench")
-    say(f"measured {duration(found.age_s())} ago")
-    return found
 
 
 def _free_and_not(cluster: str | None) -> tuple[int, list[NodeReport]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from beowulf.cli.measured import last_measured
 from beowulf.cli.output import duration, json_option, number, print_json, say
 from beowulf.cli.parameters import cluster_option
 from beowulf.cli.table import Table
@@ -25,7 +26,7 @@ from beowulf.limits.quantities import Job
 from beowulf.runner import fields
 from beowulf.runner.choice import open_backend
 from beowulf.runner.figures import figures_of_earlier_job
-from beowulf.runner.measuring import kept_at, read_kept
+from beowulf.runner.measuring import kept_at
 from beowulf.runner.spec import read_spec
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def command(job: Path, **flags: Any) -> None:
     fewest, most = fields.node_range("--nodes", flags["nodes"])
     name = _name_of(job)
     backend = open_backend(flags["cluster"])
-    measured = _measured(backend.cluster)
+    measured = last_measured(backend.cluster)
     figures, source = _figures(backend, name, job, flags)
     cluster = _cluster(measured, figures, flags, most)
     wanted = _job(figures, flags)
@@ -127,17 +128,6 @@ def _name_of(job: Path) -> str:
     if not job.is_file():
         raise InvalidInput("JOB", f"cannot read {str(job)[:80]!r}", "name a job file or a script")
     return fields.name_from(job.stem)
-
-
-def _measured(cluster: str | None) -> Measured:
-    measured = read_kept(cluster)
-    if measured is None:
-        where = f" --cluster {cluster}" if cluster else ""
-        what = f"the cluster {cluster}" if cluster else "this computer"
-        raise InvalidInput(
-            "nodes", f"{what} was not measured from here", f"run: beowulf bench{where}"
-        )
-    return measured
 
 
 def _figures(

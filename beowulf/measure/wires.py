@@ -77,7 +77,8 @@ def measure_wires(
     """
     rounds = list(rounds_of(comm.size, at_once=comm.size > ONE_BY_ONE))
     long_s = transfer_s(len(rounds))
-    buffer = np.ones(LARGEST_BYTES, np.uint8), np.empty(LARGEST_BYTES, np.uint8)
+    # Pages that nothing is written to take no memory, of which an old PC has little.
+    buffer = np.empty(LARGEST_BYTES, np.uint8), np.empty(LARGEST_BYTES, np.uint8)
     found = []
     for number, pairs in enumerate(rounds):
         for first, second in pairs:

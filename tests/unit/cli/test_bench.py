@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import click
@@ -14,7 +15,9 @@ from beowulf.durable import write_json
 from beowulf.job.measured import AllreduceTime
 from tests.conftest import Beowulf
 from tests.unit.cli.conftest import assert_refused
+from tests.unit.cli.test_cluster_verbs import says
 from tests.unit.hardware.closet import PC, closet
+from tests.unit.hardware.recorded import NODES
 
 SLOW_THIRD = closet(
     PC(gflops=40),
@@ -86,10 +89,47 @@ def test_the_last_measurements_are_shown_without_measuring(
 
 def test_without_measurements_a_line_says_how_to_get_some(beowulf: Beowulf) -> None:
     answer = beowulf("bench", "--last")
-    assert_refused(answer, "nothing was measured", "beowulf bench", status=1, state=None)
+    assert_refused(
+        answer, "not measured yet", "beowulf bench --cluster local", status=1, state=None
+    )
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"schema": 1}', b"[]"])
 def test_damaged_measurements_are_none(beowulf: Beowulf, state_home: Path, damage: bytes) -> None:
     (kept(state_home) / "measured.json").write_bytes(damage)
     assert beowulf("bench", "--last").returncode == 1
+
+
+@pytest.fixture
+def configured(tmp_path: Path) -> dict[str, str]:
+    """The environment of somebody who has one cluster, whose head this computer is."""
+    config = tmp_path / "config" / "beowulf" / "config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text('default = "lab"\n[clusters.lab]\nhost = "local"\n')
+    return {"XDG_CONFIG_HOME": str(tmp_path / "config")}
+
+
+def test_what_another_computer_measured_is_asked_of_the_cluster(
+    beowulf: Beowulf, configured: dict[str, str], tmp_path: Path, state_home: Path
+) -> None:
+    nothing = beowulf("bench", "--last", env=configured)
+    assert_refused(nothing, "the cluster lab was not measured yet", status=1, state=None)
+    on_the_head = tmp_path / "home" / "beowulf" / "measured.json"
+    on_the_head.parent.mkdir()
+    write_json(on_the_head, SLOW_THIRD.to_json())
+    answer = beowulf("bench", "--last", "--json", env=configured)
+    document = json.loads(answer.stdout)
+    assert (document["cluster"], len(document["measured"]["nodes"])) == ("lab", 3)
+    assert (state_home / "beowulf" / "clusters" / "lab" / "measured.json").exists()
+
+
+def test_where_no_node_is_free_nothing_is_measured(
+    beowulf: Beowulf, configured: dict[str, str], tmp_path: Path
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    says(programs, "scontrol", NODES.replace("State=IDLE", "State=ALLOCATED"))
+    says(programs, "squeue", "")
+    paths = {"PATH": f"{programs}:{os.environ['PATH']}"}
+    answer = beowulf("bench", env={**configured, **paths})
+    assert_refused(answer, "no node is free", "beowulf nodes", status=1, state=None)

@@ -91,7 +91,9 @@ def test_what_is_missing_is_named_with_the_command_that_gets_it(
     beowulf: Beowulf, state_home: Path, job_file: Path
 ) -> None:
     predict = ("predict", job_file)
-    assert_refused(beowulf(*predict), "not measured", "beowulf bench", state=None)
+    assert_refused(
+        beowulf(*predict), "not measured yet", "beowulf bench --cluster local", status=1, state=None
+    )
     keep(state_home)
     assert_refused(
         beowulf(*predict, "--batch", "5"),
