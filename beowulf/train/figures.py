@@ -7,13 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 from beowulf.durable import parse_json_lines, read_tail
 from beowulf.job.figures import RankSpeed, TrainingFigures
+from beowulf.train.gradients import is_torch_module, listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from beowulf.train.gradients import Gradients
+
 TAIL_BYTES = 1 << 18  # hundreds of steps; the first ones, in which all is cold, fall out soonest
 COLD_STEPS = 2
+
+
+def bytes_of(gradients: Gradients) -> int:
+    """Return how many bytes of gradients a step averages, in the type in which they come."""
+    if is_torch_module(gradients):
+        wanted = (each for each in gradients.parameters() if each.requires_grad)
+        return sum(each.numel() * each.element_size() for each in wanted)
+    return sum(array.nbytes for array in listed(gradients) if hasattr(array, "nbytes"))
 
 
 def figures_of(

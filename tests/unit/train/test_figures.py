@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
+
 from beowulf.job.figures import RankSpeed, TrainingFigures
-from beowulf.train.figures import figures_of
+from beowulf.train.figures import bytes_of, figures_of
 
 HOSTS = ["head", "node1"]
 
@@ -50,3 +53,17 @@ def test_a_short_run_is_better_than_none(tmp_path: Path) -> None:
     found = figures_of(metrics(tmp_path, line(1, [10, 10], [1.0, 1.0])), HOSTS, 20, 8)
     assert found is not None
     assert found.by_host() == {"head": 10.0, "node1": 10.0}
+
+
+def test_gradients_are_counted_however_they_come() -> None:
+    arrays = [np.zeros(10, np.float32), np.zeros((2, 3), np.float64)]
+    assert bytes_of(arrays) == bytes_of(dict(zip("ab", arrays, strict=True))) == 88
+    assert bytes_of(arrays[0]) == 40
+
+
+@pytest.mark.torch
+def test_a_module_s_gradients_are_those_of_what_it_learns() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch, the optional extra, is not installed")
+    module = torch.nn.Linear(10, 5)
+    module.bias.requires_grad = False
+    assert bytes_of(module) == 200
