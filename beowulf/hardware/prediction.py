@@ -114,28 +114,24 @@ def _wires(measured: Measured, presumed: float | None) -> tuple[dict[str, float]
     wires = node_wires(measured)
     if not wires:
         return {}, USUAL_LATENCY_S
-    single_s = median(wire.latency_s for wire in measured.wires)
-    part, latency_s = _what_sums_show(measured, single_s)
+    latency_s = median(wire.latency_s for wire in measured.wires)
+    part = _part_that_sums_get(measured, latency_s)
     rates = {name: part * min(wire.carries, wire.both) for name, wire in wires.items()}
     return rates, latency_s
 
 
-def _what_sums_show(measured: Measured, single_s: float) -> tuple[float, float]:
-    """Return which part of the wires' rate measured sums reached, and the latency of a round.
+def _part_that_sums_get(measured: Measured, latency_s: float) -> float:
+    """Return which part of the wires' rate the measured sum nearest to a bucket reached.
 
-    A ring takes 2 (n-1) rounds. The smallest sum is nothing but rounds; in the one nearest to
-    a bucket, what is left after the rounds is the wire.
+    A ring takes 2 (n-1) rounds; what is left of the time after them is the wire's. Smaller
+    sums say less: MPI does them in other ways.
     """
-    rounds = 2 * (len(measured.nodes) - 1)
     if not measured.allreduce:
-        return 1.0, single_s
-    latency_s = min(each.seconds for each in measured.allreduce) / rounds
+        return 1.0
     bucket = min(measured.allreduce, key=lambda each: abs(each.size_bytes - BUCKET_BYTES))
     limit_s = ring_limit_s(measured, bucket.size_bytes)
-    carrying_s = bucket.seconds - rounds * latency_s
-    if not limit_s or carrying_s <= 0:
-        return 1.0, latency_s
-    return min(1.0, limit_s / carrying_s), latency_s
+    carrying_s = bucket.seconds - 2 * (len(measured.nodes) - 1) * latency_s
+    return min(1.0, limit_s / carrying_s) if limit_s and carrying_s > 0 else 1.0
 
 
 def predict(

@@ -48,7 +48,7 @@ def test_a_node_on_a_slow_cable_is_taken_last() -> None:
 
 
 def test_the_wire_is_what_the_sums_showed_of_it() -> None:
-    latency_s, part = 2e-4, 0.8
+    latency_s, part = 1e-4, 0.8  # as in the closet
     carrying_s = 4 / 3 * 1e6 / (940 * MBIT) / part
     sums = (AllreduceTime(1024, 4 * latency_s), AllreduceTime(10**6, carrying_s + 4 * latency_s))
     cluster = cluster_of(closet(PC(), PC(), PC(), sums=sums), {"n1": 1.0})
@@ -60,8 +60,9 @@ def test_sums_better_than_the_wire_are_not_believed() -> None:
     sums = (AllreduceTime(1024, 1e-4), AllreduceTime(10**6, 1e-3))
     cluster = cluster_of(closet(PC(), PC(), PC(), sums=sums), {"n1": 1.0})
     assert cluster.nodes[0].bytes_per_s == pytest.approx(940 * MBIT)
-    nothing_else = (AllreduceTime(10**6, 1e-3),)
-    assert cluster_of(closet(PC(), PC(), sums=nothing_else), {"n1": 1.0}).latency_s == 5e-4
+    rounds_alone = (AllreduceTime(10**6, 1e-4),)
+    cluster = cluster_of(closet(PC(), PC(), sums=rounds_alone), {"n1": 1.0})
+    assert cluster.nodes[0].bytes_per_s == pytest.approx(940 * MBIT)
 
 
 def test_half_duplex_halves_the_wire() -> None:
