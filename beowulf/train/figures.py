@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from beowulf.durable import parse_json_lines, read_tail
 from beowulf.job.figures import RankSpeed, TrainingFigures
+from beowulf.job.paces import paces_of
 from beowulf.train.gradients import is_torch_module, listed
 
 if TYPE_CHECKING:
@@ -32,21 +32,15 @@ def figures_of(
 ) -> TrainingFigures | None:
     """Return a run's figures from its newest metrics; None if no rank's speed is known.
 
-    ``hosts`` has one name per rank. A rank's speed is the median of its share by the time
-    that it computed for it.
+    ``hosts`` has one name per rank.
     """
     lines = list(parse_json_lines(read_tail(metrics, TAIL_BYTES)))
-    lines = [line for line in lines if line.get("step", 0) > COLD_STEPS] or lines
-    ranks = tuple(RankSpeed(host, _speed(lines, rank)) for rank, host in enumerate(hosts))
+    paces = paces_of([line for line in lines if line.get("step", 0) > COLD_STEPS] or lines)
+    if paces is None or len(paces.ranks) != len(hosts):
+        return None
+    ranks = tuple(
+        RankSpeed(host, pace.samples_per_s) for host, pace in zip(hosts, paces.ranks, strict=True)
+    )
     if not any(rank.samples_per_s for rank in ranks):
         return None
     return TrainingFigures(global_batch, gradient_bytes, ranks)
-
-
-def _speed(lines: Sequence[dict[str, Any]], rank: int) -> float | None:
-    speeds = []
-    for line in lines:
-        shares, compute_s = line.get("shares") or (), line.get("compute_s") or ()
-        if len(shares) > rank < len(compute_s) and shares[rank] and compute_s[rank]:
-            speeds.append(shares[rank] / compute_s[rank])
-    return median(speeds) if speeds else None

@@ -22,7 +22,8 @@ def metrics(directory: Path, *lines: dict[str, Any]) -> Path:
 
 
 def line(step: int, shares: list[int], compute_s: list[float]) -> dict[str, Any]:
-    return {"step": step, "shares": shares, "compute_s": compute_s}
+    times = {"compute_s": compute_s, "step_s": max(compute_s, default=1.0)}
+    return {"step": step, "samples": sum(shares), "shares": shares, **times}
 
 
 def test_a_rank_s_speed_is_the_median_of_its_steps(tmp_path: Path) -> None:
