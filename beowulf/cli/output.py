@@ -96,5 +96,5 @@ def result_lines(record: JobRecord) -> list[tuple[str, str]]:
     return [
         (name, number(value) if isinstance(value, float) else str(value))
         for name, value in reported
-        if value is not None and name != FIGURES  # for predictions, and longer than a line
+        if value is not None and not (name == FIGURES and isinstance(value, dict))  # for predict
     ]
