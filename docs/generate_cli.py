@@ -27,6 +27,7 @@ from beowulf.errors import (
 from beowulf.hardware.accounting import Usage
 from beowulf.hardware.findings import good
 from beowulf.hardware.nodes import parse_reports
+from beowulf.hardware.prediction import Prediction
 from beowulf.job.paces import Paces, RankPace
 from beowulf.job.record import FINAL_STATES, JobRecord, Progress, State
 from beowulf.lab.machine import Machine
@@ -80,6 +81,12 @@ host without which steps would certainly be faster, and by which part at least; 
 | `history --json` | `{{"schema": {schema}, "cluster": NAME, "since", "of_everybody", \
 "users": [USER, ...]}}`; `of_everybody` is false where only one's own jobs are to be seen |
 | `check --json` | `{{"schema": {schema}, "cluster": NAME, "ok", "findings": [FINDING, ...]}}` |
+| `bench --json` | `{{"schema": {schema}, "cluster": NAME, "job", "measured": MEASURED, \
+"findings": [FINDING, ...], "left_out": [{{"name", "state"}}, ...], "picture"}}`; NAME is null on \
+this computer |
+| `predict --json` | `{{"schema": {schema}, "cluster": NAME, "name", "figures_from", "batch", \
+"gradient_bytes", "nodes_per_s", "measured_at", "predictions": [PREDICTION, ...], "advice", \
+"picture"}}` |
 | `logs --json` | `{{"schema": {schema}, "log": {{"id", "offset", "lines"}}}}`; `offset` is the \
 log's size in bytes |
 
@@ -112,6 +119,13 @@ A `USER`, from Slurm's accounts, and a `FINDING`:
 {usage_fields}
 
 {finding_fields}
+
+`MEASURED` has `measured_at`, `age_s`, and lists of objects: `nodes` (`name`, `cores`, `flops` in
+operations/s, `memory_bytes_per_s`, `ports` as the kernel tells them), `wires` (one per
+direction: `source`, `target`, `bytes_per_s`, `both_bytes_per_s` with both directions at once,
+`latency_s`) and `allreduce` (`size_bytes`, `seconds`). A `PREDICTION`:
+
+{prediction_fields}
 
 `lab list --json` prints `{{"schema": {schema}, "labs": [{{"name"}}, ...]}}`, and
 `lab status --json` prints `{{"schema": {schema}, "lab": LAB}}`, also of a lab that does not exist.
@@ -237,6 +251,18 @@ FINDING_FIELDS = {
     "is_good": "true, false, or null if it could not be tried",
     "words": "what was found",
     "remedy": "what to do about it; empty if there is nothing",
+}
+
+PREDICTION_FIELDS = {
+    "nodes": "how many nodes",
+    "strategy": "how gradients are averaged",
+    "measured": "how many of these nodes were measured; the others are presumed to be like them",
+    "step_s": "seconds per step",
+    "compute_s": "seconds that the slowest node computes in it",
+    "wire_s": "seconds that the wire is busy in it",
+    "samples_per_s": "samples per second, all nodes together",
+    "efficiency": "the part of what all nodes would do if none waited",
+    "limited_by": "`compute`, `wire` or `latency`",
 }
 
 NODE_FIELDS = {
@@ -367,6 +393,9 @@ def _json_section() -> str:
         finding_fields=_table(
             ("field", "meaning"), _described(good("slurm", "").to_json(), FINDING_FIELDS)
         ),
+        prediction_fields=_table(
+            ("field", "meaning"), _described(_prediction().to_json(), PREDICTION_FIELDS)
+        ),
         node_fields=_table(("field", "meaning"), _described(_node().to_json(), NODE_FIELDS)),
         example=json.dumps({"schema": SCHEMA, "job": example}, indent=2),
         states=_table(("state", "meaning"), final),
@@ -407,6 +436,10 @@ def _example() -> JobRecord:
             ),
         ),
     )
+
+
+def _prediction() -> Prediction:
+    return Prediction(1, "dense", 1, 1.0, 1.0, 0.0, 1.0, 1.0, "compute")
 
 
 def _node() -> NodeStatus:
