@@ -27,6 +27,7 @@ from beowulf.errors import (
 from beowulf.hardware.accounting import Usage
 from beowulf.hardware.findings import good
 from beowulf.hardware.nodes import parse_reports
+from beowulf.job.paces import Paces, RankPace
 from beowulf.job.record import FINAL_STATES, JobRecord, Progress, State
 from beowulf.lab.machine import Machine
 from beowulf.lab.network import Cable
@@ -66,7 +67,9 @@ means something else, not when one is added.
 
 | command | document |
 |---|---|
-| `submit --json`, `status --json` | `{{"schema": {schema}, "job": RECORD}}` |
+| `submit --json` | `{{"schema": {schema}, "job": RECORD}}` |
+| `status --json` | `{{"schema": {schema}, "job": RECORD, "burden": {{"host", "gain"}}}}`; the \
+host without which steps would certainly be faster, and by which part at least; mostly null |
 | `jobs --json`, `cancel --json`, `wait --json` | `{{"schema": {schema}, "jobs": [RECORD, ...]}}` |
 | `submit --array ... --json` | the same, each RECORD with the `settings` of its trial |
 | `cluster list --json` | `{{"schema": {schema}, "clusters": [{{"name", "host", "user", "port", \
@@ -91,6 +94,14 @@ A `RECORD` holds:
 `progress`, unless it is null:
 
 {progress_fields}
+
+`paces`, unless it is null, with medians of the newest steps:
+
+{paces_fields}
+
+and in its `ranks`, for each rank:
+
+{rank_fields}
 
 A `NODE` of a cluster holds:
 
@@ -170,6 +181,7 @@ RECORD_FIELDS = {
     "result": "what `result.json` holds, or null",
     "pictures": "the pictures in the job directory, a list of paths",
     "slurm_job_id": "the latest attempt's number in Slurm's queue; null on this computer",
+    "paces": "how fast each rank is, by `status` and for a job that averages; else null",
     "elapsed_s": "seconds that the latest attempt has run, or null",
 }
 
@@ -179,6 +191,21 @@ PROGRESS_FIELDS = {
     "loss": "the newest loss, or null if the script averages none",
     "samples_per_s": "samples per second, all ranks together, or null",
     "time_left_s": "seconds left at this speed, or null",
+}
+
+PACES_FIELDS = {
+    "steps": "how many of the newest steps had these shares",
+    "step_s": "seconds that a step takes",
+    "wire_s": "seconds of it in which even the slowest rank waits for gradients, or null",
+    "ranks": "one for each rank",
+}
+
+RANK_FIELDS = {
+    "rank": "its number",
+    "host": "where it runs, or null",
+    "share": "its samples in a step",
+    "compute_s": "seconds that it computes on them",
+    "samples_per_s": "its samples per second of computing, or null",
 }
 
 CLUSTER_NODE_FIELDS = {
@@ -323,6 +350,10 @@ def _json_section() -> str:
     return JSON.format(
         schema=SCHEMA,
         record_fields=_table(("field", "meaning"), _described(example, RECORD_FIELDS)),
+        paces_fields=_table(("field", "meaning"), _described(example["paces"], PACES_FIELDS)),
+        rank_fields=_table(
+            ("field", "meaning"), _described(example["paces"]["ranks"][0], RANK_FIELDS)
+        ),
         progress_fields=_table(
             ("field", "meaning"), _described(example["progress"], PROGRESS_FIELDS)
         ),
@@ -366,6 +397,15 @@ def _example() -> JobRecord:
             "test_accuracy": 0.9889,
         },
         pictures=(f"{directory}/loss.png",),
+        paces=Paces(
+            steps=32,
+            step_s=0.001023,
+            wire_s=0.000112,
+            ranks=(
+                RankPace(0, "laptop", 128, 0.00081, 158024.7),
+                RankPace(1, "laptop", 128, 0.00083, 154216.9),
+            ),
+        ),
     )
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from beowulf.cli.harmless import line
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -82,7 +84,7 @@ STATE_COLOURS = {
 
 def say_what_next(record: JobRecord) -> None:
     """Print the commands with which to come back to a job."""
-    say(f"job {record.id} ({record.name}) in {record.directory}")
+    say(f"job {record.id} ({line(record.name)}) in {line(record.directory)}")
     say(f"  follow: beowulf logs -f {record.id}")
     say(f"  look:   beowulf status {record.id}")
     say(f"  end:    beowulf cancel {record.id}")

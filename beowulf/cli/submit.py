@@ -72,20 +72,20 @@ def command(script: str | None, **flags: Any) -> int:
     overrides = {name: flags[name] for name in RESOURCE_FLAGS}
     if flags["resume"] is not None:
         _refuse_with_resume(script, flags)
-        log_start = backend.log(flags["resume"], tail=0).offset
-        directory = backend.resume(flags["resume"], **overrides)
+        log_start = backend.log(flags["resume"], 0, len).offset
+        record = backend.resume(flags["resume"], **overrides)
     else:
         spec, work_directory = _read_request(script, flags)
         spec = spec.with_resources(**overrides)
         if flags["array"]:
             return _sweep(backend, spec, work_directory, flags)
         log_start = 0
-        directory = backend.submit(spec, work_directory, flags["after"])
+        record = backend.submit(spec, work_directory, flags["after"])
     if flags["detach"]:
-        return _detach(backend.record(directory.job_id), as_json=flags["as_json"])
+        return _detach(record, as_json=flags["as_json"])
     from beowulf.cli.attached import attend  # noqa: PLC0415 - rich is slow to import
 
-    return attend(backend, directory.job_id, log_start, as_json=flags["as_json"])
+    return attend(backend, record, log_start, as_json=flags["as_json"])
 
 
 def _sweep(backend: Backend, spec: JobSpec, work_directory: Path, flags: dict[str, Any]) -> int:

@@ -127,15 +127,18 @@ class JobDirectory:
         return self.path / f"claim-{attempt}"
 
     @property
-    def key(self) -> Path:
-        """The name of the last request to start this job: a repeated one is known by it."""
-        return self.path / "key"
-
-    @property
     def supervisor_log(self) -> Path:
         """What the supervisor itself prints: empty unless beowulf has a fault."""
         return self.path / "supervisor.log"
 
-    def pictures(self) -> list[Path]:
-        """Return the pictures that the job drew, by name."""
-        return sorted(self.path.glob("*.png"))
+    def names(self) -> frozenset[str]:
+        """Return the names of what is in it now, with one look; none if it is gone."""
+        try:
+            return frozenset(os.listdir(self.path))  # noqa: PTH208 - the names are what is wanted
+        except OSError:
+            return frozenset()
+
+    def pictures(self, names: frozenset[str] | None = None) -> list[Path]:
+        """Return the pictures that the job drew, by name; ``names`` saves a look for them."""
+        there = self.names() if names is None else names
+        return [self.path / name for name in sorted(there) if name.endswith(".png")]

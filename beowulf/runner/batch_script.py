@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import re
 import shlex
+import threading
 from typing import TYPE_CHECKING
 
 from beowulf import __version__
@@ -89,6 +91,11 @@ def render_slurm(  # noqa: PLR0913 - what a job file doesn't know, each named at
         python=shlex.quote(python),
         scarce_cores=SCARCE_CORES,
     )
+
+
+def prepare() -> None:
+    """Import what rendering takes in a thread of its own, while somebody else is waited for."""
+    threading.Thread(target=importlib.import_module, args=["jinja2"], daemon=True).start()
 
 
 def _resource_options(wanted: Resources, nodes_up: int) -> Iterator[tuple[str, str | None]]:

@@ -21,7 +21,8 @@ import os
 # The wheel's Open MPI prints an error about a component for hardware that is not there.
 os.environ.setdefault("OMPI_MCA_osc", "^ucx")
 
+from beowulf.train.options import DiLoCo, Fp16, PowerSGD, Weighted
 from beowulf.train.pictures import draw_loss_curve
 from beowulf.train.run import Run
 
-__all__ = ["Run", "draw_loss_curve"]
+__all__ = ["DiLoCo", "Fp16", "PowerSGD", "Run", "Weighted", "draw_loss_curve"]

@@ -63,11 +63,30 @@ class Averaging(Protocol):
     def average(self, gradients: Any, loss: float, compute_s: float) -> Told:
         """Average in place over all ranks. Collective: a missing rank leaves the others waiting."""
 
+    def adopt(self, tracked: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - for those who do
+        """Take note of what the run consists of; return what else checkpoints are to hold.
+
+        Each name in it begins with ``beowulf.``. It is set in place when a run goes on.
+        """
+        return {}
+
+    def end(self, *, is_last: bool) -> Told | None:  # noqa: ARG002 - as above
+        """End a step, when the script has put the gradients to use. Perhaps collective.
+
+        Returns what is known better now than when the gradients were averaged.
+        """
+        return None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all there is to a run is in what it tracks now, so that it can be saved."""
+        return True
+
     def close(self, *, wait: bool) -> None:
         """Let go of threads and hooks; ``wait`` for them unless another rank may be missing."""
 
 
-class Naive:
+class Naive(Averaging):
     """Average with ``naive``, and tell everybody what is to be told by a message of its own."""
 
     keeps_equal = True

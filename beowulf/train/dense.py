@@ -17,7 +17,7 @@ from mpi4py import MPI
 
 from beowulf.errors import TrainingError
 from beowulf.train.arrays import BroughtArrays, OwnArrays
-from beowulf.train.averaging import Step, division_by
+from beowulf.train.averaging import Averaging, Step, division_by
 from beowulf.train.control import Told, hear, room, tell
 from beowulf.train.courier import Courier
 from beowulf.train.gradients import checked, is_torch_module, like, listed, outline_of
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Arrays = list[NDArray[np.floating]]
 
 
-class Dense:
+class Dense(Averaging):
     """Averages what one run brings, in buckets. On one rank nothing is exchanged.
 
     Args:
@@ -84,6 +84,7 @@ class Dense:
         step.samples, step.share, step.is_last_part = samples, share, False
         overlap = self._trial.overlaps if self._overlap is None else self._overlap
         step.overlaps = overlap and len(self._shipments) == 1 and self._comm.size > 1
+        self._exchange.begin(samples)
         self._began_at = time.perf_counter()
 
     def gradients(self, shaped_as: Any) -> Any:

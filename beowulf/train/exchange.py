@@ -21,6 +21,9 @@ class Exchange(Protocol):
     """Whether each number of ``flat`` is truly added up, so that others than gradients may
     travel in it: numbers behind the last bucket's places that must arrive as they are."""
 
+    def begin(self, samples: int) -> None:
+        """Note for how many samples, over all ranks, the sums of the next step are."""
+
     def __call__(self, comm: MPI.Comm, bucket: Bucket) -> None:
         """Replace ``bucket.flat``, in place, by its sum over all ranks.
 
@@ -33,6 +36,9 @@ class Plain:
     """Add up every number as it is, by MPI's own all-reduce."""
 
     is_exact: ClassVar[bool] = True
+
+    def begin(self, samples: int) -> None:
+        """Do nothing: sums don't depend on the number of samples."""
 
     def __call__(self, comm: MPI.Comm, bucket: Bucket) -> None:
         """Replace ``bucket.flat`` by its sum over all ranks. Collective."""

@@ -14,6 +14,7 @@ from beowulf.errors import CheckpointError, TrainingError
 from beowulf.job.directory import JobDirectory
 from beowulf.job.events import record_event
 from beowulf.job.heartbeat import Heartbeat
+from beowulf.train.balance import Balancer
 from beowulf.train.batches import Batch, Schedule
 from beowulf.train.checkpoints import Checkpoint, CheckpointStore
 from beowulf.train.dataset import load_once_per_node
@@ -22,8 +23,9 @@ from beowulf.train.identical import check_identical
 from beowulf.train.metrics import MetricsWriter
 from beowulf.train.opening import check_world_size, open_directory, total_steps, weights_of
 from beowulf.train.shares import split
-from beowulf.train.state import broadcast, pack, restore
+from beowulf.train.state import OWN, broadcast, pack, restore
 from beowulf.train.strategy import averaging_named
+from beowulf.train.timer import StepTimer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from beowulf.train.control import Told
+    from beowulf.train.options import Options
 
 Data = TypeVar("Data")
 
@@ -46,10 +51,14 @@ class Run:
         global_batch: Samples per step, over all ranks together. The contract: ranks
             and shares change how fast a step is, never what it computes.
         seed: Decides the order of the samples.
-        shares: How to split each global batch, one weight per rank, as numbers or as
-            ``"5:2:1:0"``. Equal shares if None.
-        micro_batch: The most samples that one rank takes in one go.
-        averaging: ``"dense"`` or ``"naive"``.
+        shares: How to split each global batch. None lets shares follow each rank's
+            measured speed; ``"equal"`` keeps them equal; numbers, one weight per rank,
+            or ``"5:2:1:0"`` keep to these weights.
+        micro_batch: The most samples that this rank takes in one go, for its memory's
+            sake, however large its share; it may differ from rank to rank.
+        averaging: ``"dense"``, ``"naive"``, ``"fp16"``, ``"weighted"``, ``"powersgd"`` or
+            ``"diloco"``, or the options of the last four, as ``PowerSGD(rank=2)``;
+            docs/strategies.md says when which pays.
         overlap: Whether gradients travel while others are still being computed. None to
             try both in the first steps and keep what is faster.
         checkpoint_every_s: The most seconds between checkpoints. The first is made after
@@ -69,7 +78,7 @@ class Run:
         seed: int = 0,
         shares: str | Sequence[float] | None = None,
         micro_batch: int | None = None,
-        averaging: str = "dense",
+        averaging: str | Options = "dense",
         overlap: bool | None = None,
         checkpoint_every_s: float | None = 60.0,
         checkpoint_every_steps: int | None = None,
@@ -91,22 +100,25 @@ class Run:
         self._files = open_directory(self.comm)
         self._averaging = averaging_named(averaging, self.comm, overlap=overlap, say=self.say)
         self.compute_s: tuple[float, ...] = ()  # how long each rank computed in the latest step
+        self._is_balanced = shares is None and self.world_size > 1
+        self._timer = StepTimer()
         self._checkpoints = CheckpointStore(self._files.checkpoints)
         self._checkpoint_every_s = checkpoint_every_s
         self._checkpoint_every_steps = checkpoint_every_steps
         self._metrics = MetricsWriter(self._files.metrics) if self.rank == 0 else None
         self._tracked: dict[str, Any] = {}
+        self._kept: dict[str, Any] = {}  # what is tracked, and what the averaging adds
         self._windows: list[MPI.Win] = []
         self._restored: Checkpoint | None = None
         self._reported: dict[str, Any] = {}
         self._current: Batch | None = None
         self._loss: float | None = None
-        self._computing_since_ns = 0
         self._steps_done = 0
         self._samples_done = 0
         self._training_s = 0.0
         self._heartbeat_at = 0.0
         self._checkpoint_at = time.monotonic()
+        self._is_checkpoint_owed = False
         self._pause_s = FIRST_CHECKPOINT_S
 
     @property
@@ -159,11 +171,12 @@ class Run:
         if self._tracked or self._current is not None:
             raise TrainingError("track: call it once, before batches")
         self._tracked = objects
+        self._kept = {**objects, **self._averaging.adopt(objects)}
         checkpoint = self._load_checkpoint() if self.rank == 0 else None
         about = self.comm.bcast(checkpoint and (checkpoint.step, checkpoint.run))
-        first = (checkpoint.state if checkpoint else pack(objects)) if self.rank == 0 else None
+        first = (checkpoint.state if checkpoint else pack(self._kept)) if self.rank == 0 else None
         state = broadcast(self.comm, first)
-        restore(objects, state)
+        restore(self._kept, state, optional=OWN)
         if about is not None:
             self._restored = Checkpoint(about[0], about[1], state)
 
@@ -183,10 +196,13 @@ class Run:
         schedule = Schedule(samples, self.global_batch, self.seed)
         total = total_steps(schedule, epochs, steps)
         start = self._resume(schedule)
-        part_of = functools.cache(self._part_of)  # there are but two sizes: full, and the last
+        balancer = None
+        if self._is_balanced:  # a run that is resumed finds out anew: it takes but a few steps
+            balancer = Balancer(self.world_size, min(self.global_batch, samples))
+        part_of = functools.lru_cache(8)(self._part_of)  # sizes are but two: full, and the last
         for step, epoch, indices in schedule.global_batches(start, total):
             size = len(indices)
-            shares, mine = part_of(size)
+            shares, mine = part_of(size, self.weights)
             self._averaging.begin(size, shares[self.rank])
             self._current = Batch(
                 step + 1, epoch + 1, size, shares, indices[mine], self.micro_batch,
@@ -194,14 +210,18 @@ class Run:
             )  # fmt: skip
             self._loss = None
             self.compute_s = ()
-            self._computing_since_ns = started_ns = time.perf_counter_ns()
+            self._timer.begin()
             yield self._current
-            step_ns = time.perf_counter_ns() - started_ns
+            self._hear_more(self._averaging.end(is_last=step + 1 == total), size)
+            step_ns = self._timer.end()
             self._end_step(self._current, step_ns, total, schedule)
+            if balancer is not None and self._timer.has_averaged:
+                balancer.observe(shares, self.compute_s)
+                self.weights = balancer.weights
 
-    def _part_of(self, size: int) -> tuple[tuple[int, ...], slice]:
+    def _part_of(self, size: int, weights: Sequence[float]) -> tuple[tuple[int, ...], slice]:
         """Return every rank's share of a batch of ``size``, and where in it this rank's lies."""
-        shares = tuple(split(size, self.weights))
+        shares = tuple(split(size, weights))
         first = sum(shares[: self.rank])
         return shares, slice(first, first + shares[self.rank])
 
@@ -218,7 +238,7 @@ class Run:
         """
         if self._current is None:
             raise TrainingError("average: call it inside the loop over run.batches(...)")
-        computed_s = (time.perf_counter_ns() - self._computing_since_ns) / 1e9
+        computed_s = self._timer.stop_computing()
         loss_sum = 0.0 if loss is None else as_number(loss)
         told = self._averaging.average(gradients, loss_sum, computed_s)
         mean = told.loss_sum / self._current.samples
@@ -226,8 +246,14 @@ class Run:
         both = zip(before, told.compute_s, strict=True) if before else ()
         self.compute_s = tuple(map(sum, both)) if before else told.compute_s
         self._loss = None if loss is None else mean
-        self._computing_since_ns = time.perf_counter_ns()
+        self._timer.go_on_computing()
         return mean
+
+    def _hear_more(self, told: Told | None, samples: int) -> None:
+        """Take in what the averaging knows only now, at the end of a step."""
+        if told is not None:
+            self.compute_s = told.compute_s
+            self._loss = None if self._loss is None else told.loss_sum / samples
 
     def gradients(self, weights: Any) -> Any:
         """Return arrays of zeros for the gradients of ``weights``, to be given to ``average``.
@@ -312,13 +338,17 @@ class Run:
                     "step_s": step_ns // 100 / 1e7,  # whole tenths of a microsecond
                     "world_size": self.world_size,
                     "shares": batch.shares,
+                    "compute_s": [round(seconds, 7) for seconds in self.compute_s],
+                    "wire_s": self._timer.wire_s(self.compute_s),
                 }
             )
-            if self._tracked and self._is_checkpoint_due(batch.step, total, now):
+            self._is_checkpoint_owed |= self._is_checkpoint_due(batch.step, total, now)
+            if self._tracked and self._is_checkpoint_owed and self._averaging.is_settled:
                 self._metrics.flush()
                 self._checkpoints.save(
-                    Checkpoint(batch.step, dict(vars(schedule)), pack(self._tracked))
+                    Checkpoint(batch.step, dict(vars(schedule)), pack(self._kept))
                 )
+                self._is_checkpoint_owed = False
                 self._checkpoint_at = time.monotonic()
                 self._pause_s *= 2
         if now - self._heartbeat_at > HEARTBEAT_EVERY_S:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mpi4py import MPI
     from numpy.typing import NDArray
 
+OWN = "beowulf."  # begins names of what a run adds to what the script tracks
 PLAIN = (str, int, float, bool, type(None))
 
 
@@ -87,13 +88,19 @@ def _pack_tensor(tensor: Any, arrays: list[NDArray[Any]]) -> dict[str, Any]:
     return {"$tensor": _add(arrays, flat.numpy()), "type": name, "shape": list(tensor.shape)}
 
 
-def restore(tracked: dict[str, Any], packed: PackedState) -> None:
+def restore(tracked: dict[str, Any], packed: PackedState, optional: str | None = None) -> None:
     """Put a packed state into the tracked objects, in place.
+
+    Names that begin with ``optional`` are set if both sides have them, and else passed over.
 
     Raises:
         CheckpointError: The state belongs to other objects (names or shapes differ).
     """
     saved = _unpack(packed.tree, packed.arrays)
+    if optional is not None:
+        passed_over = {name for name in {*saved} ^ {*tracked} if name.startswith(optional)}
+        saved = {name: value for name, value in saved.items() if name not in passed_over}
+        tracked = {name: value for name, value in tracked.items() if name not in passed_over}
     if set(saved) != set(tracked):
         raise CheckpointError(
             f"the checkpoint holds {sorted(saved)}, but this script tracks {sorted(tracked)}"

@@ -1,13 +1,15 @@
-"""Ways to average, by name."""
+"""Ways to average, by name or by their options."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args
 
 from beowulf.errors import TrainingError
 from beowulf.train.averaging import Naive
 from beowulf.train.dense import Dense
+from beowulf.train.diloco import LocalSteps
 from beowulf.train.exchange import Plain
+from beowulf.train.options import DiLoCo, Fp16, Options, PowerSGD, Weighted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,14 +17,18 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
     from beowulf.train.averaging import Averaging
-    from beowulf.train.exchange import Exchange
 
-EXCHANGES: dict[str, Callable[[], Exchange]] = {"dense": Plain}  # what travels in buckets
-STRATEGIES = ("naive", *EXCHANGES)
+WITH_OPTIONS: dict[str, Callable[[], Options]] = {
+    "fp16": Fp16,
+    "weighted": Weighted,
+    "powersgd": PowerSGD,
+    "diloco": DiLoCo,
+}
+STRATEGIES = ("naive", "dense", *WITH_OPTIONS)
 
 
 def averaging_named(
-    name: str,
+    choice: str | Options,
     comm: MPI.Intracomm,
     *,
     overlap: bool | None = None,
@@ -33,8 +39,27 @@ def averaging_named(
     Raises:
         TrainingError: There is none of this name.
     """
-    if name == "naive":
+    if choice == "naive":
         return Naive(comm)
-    if name not in EXCHANGES:
-        raise TrainingError(f"averaging: no strategy {name!r}; choose from {', '.join(STRATEGIES)}")
-    return Dense(comm, EXCHANGES[name](), overlap=overlap, say=say)
+    if choice == "dense":
+        return Dense(comm, Plain(), overlap=overlap, say=say)
+    options = with_options(choice)
+    if isinstance(options, DiLoCo):
+        return LocalSteps(comm, options, say)
+    return Dense(comm, options.exchange(comm), overlap=overlap, say=say)
+
+
+def with_options(choice: Any) -> Options:
+    """Return options as they are, and a name's defaults.
+
+    Raises:
+        TrainingError: It is neither.
+    """
+    if isinstance(choice, get_args(Options)):
+        options: Options = choice
+        return options
+    if choice not in WITH_OPTIONS:
+        raise TrainingError(
+            f"averaging: no strategy {choice!r}; choose from {', '.join(STRATEGIES)}"
+        )
+    return WITH_OPTIONS[choice]()

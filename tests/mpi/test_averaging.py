@@ -17,7 +17,7 @@ from tests.mpi.launch import on_ranks
 
 RANKS = [1, 2, 3, 4]
 SHAPES = [(), (1,), (7,), (3, 5), (2, 3, 4), (0,), (1000,)]
-EXACT = [name for name in STRATEGIES if name in ("naive", "dense")]
+EXACT = [name for name in STRATEGIES if name in ("naive", "dense", "weighted")]
 
 
 def arrays_of(rank: int, dtype: str) -> list[np.ndarray]:

@@ -91,7 +91,7 @@ def check_files(directory: str) -> None:
 
 
 def check_resume_gives_the_same_losses(directory: str) -> None:
-    with Run(global_batch=16, checkpoint_every_steps=4) as run:
+    with Run(global_batch=16, shares="equal", checkpoint_every_steps=4) as run:
         _, whole = train_line(run, steps=20)
     run.comm.Barrier()
     if run.rank == 0:
@@ -103,11 +103,11 @@ def check_resume_gives_the_same_losses(directory: str) -> None:
     run.comm.Barrier()
     with (
         pytest.raises(KeyboardInterrupt),
-        Run(global_batch=16, checkpoint_every_steps=4) as interrupted,
+        Run(global_batch=16, shares="equal", checkpoint_every_steps=4) as interrupted,
     ):
         train_line(interrupted, steps=20, stop_after=11)
     run.comm.Barrier()
-    with Run(global_batch=16, checkpoint_every_steps=4) as resumed:
+    with Run(global_batch=16, shares="equal", checkpoint_every_steps=4) as resumed:
         _, rest = train_line(resumed, steps=20)
     assert rest == whole[8:]
     run.comm.Barrier()
