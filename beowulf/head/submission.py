@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from beowulf.durable import write_file
 from beowulf.errors import BeowulfError, InvalidInput, LaunchError
 from beowulf.head import queue
+from beowulf.head.frames import JOB_ID
 from beowulf.head.given import keys_of, read_claim, remember
 from beowulf.head.queue import SlurmRefused, SlurmSilent, SlurmUnclear
 from beowulf.head.records import Slurm, job_root, record_of
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from beowulf.job.directory import JobDirectory
     from beowulf.job.root import JobRoot
 
-JOB_ID = "@JOB_ID@"  # stands in a rendered script for the ID that it has not got yet
 KEY = re.compile(r"[0-9a-f]{32}")
 KEYS = ".keys"
 T = TypeVar("T")

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from beowulf.errors import BeowulfError, ConnectionLost, InvalidInput, Unreachable
-from beowulf.head.submission import JOB_ID
+from beowulf.head.frames import JOB_ID
 from beowulf.job.follow import News
 from beowulf.job.record import JobRecord
 from beowulf.runner.arrival import Arrival

@@ -178,7 +178,7 @@ def test_the_program_is_put_on_the_head_once(
 ) -> None:
     assert backend.records() == []
     (program,) = (home / ".cache/beowulf/head").iterdir()
-    assert program.name == head_program.program()[0]
+    assert program.name == head_program.digest()
     assert program.stat().st_mode & 0o077 == 0
     weather.cuts = [10**9]
     assert backend.records() == []
