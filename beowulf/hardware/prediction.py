@@ -26,6 +26,7 @@ WEIGHTED = Strategy("weighted", weighted=True)
 STRATEGIES = {strategy.name: strategy for strategy in (DENSE, FP16, WEIGHTED, NAIVE)}
 BUCKET_BYTES = 1e6  # as the limits' job has it; sums of about this size tell what a wire does
 USUAL_LATENCY_S = 1e-4  # between two computers on one switch
+WORTH_A_WORD = 1.05
 GAIN = 1.01  # less than a hundredth faster is not faster
 
 
@@ -196,6 +197,7 @@ def advice(cluster: Cluster, predictions: Sequence[Prediction]) -> list[str]:
         if slower:
             numbers = ", ".join(map(str, slower[:8])) + (", ..." if len(slower) > 8 else "")
             said.append(f"{fastest} alone is faster than these numbers of nodes: {numbers}")
+    said += _left_out(cluster, predictions)
     repeated = max(each.nodes for each in predictions)
     if repeated > len(cluster.nodes):
         said.append(
@@ -203,6 +205,20 @@ def advice(cluster: Cluster, predictions: Sequence[Prediction]) -> list[str]:
             "beyond that, the same ones again are presumed"
         )
     return said
+
+
+def _left_out(cluster: Cluster, predictions: Sequence[Prediction]) -> list[str]:
+    """Say which measured nodes a step is faster without, if it is by enough to be worth it."""
+    real = {each.nodes: each for each in predictions if each.nodes <= len(cluster.nodes)}
+    if len(cluster.nodes) not in real:
+        return []
+    best, whole = max(real.values(), key=lambda each: each.samples_per_s), real[len(cluster.nodes)]
+    if best.samples_per_s < whole.samples_per_s * WORTH_A_WORD:
+        return []
+    names = ", ".join(node.name for node in cluster.nodes[best.nodes :][:8])
+    percent = 100 * (best.samples_per_s / whole.samples_per_s - 1)
+    measured = count_of_nodes(len(cluster.nodes))
+    return [f"of the {measured} that were measured, leaving out {names} is {percent:.0f} % faster"]
 
 
 def count_of_nodes(count: int) -> str:

@@ -114,8 +114,18 @@ def test_predictions_keep_within_what_machines_can_do(
 
 def test_a_machine_that_is_faster_alone_is_named() -> None:
     cluster = equal(3, 1)
-    said = advice(cluster, predict(cluster, Job(10, 1e7), range(1, 4), [DENSE]))
+    said = advice(cluster, predict(cluster, Job(10, 1e7), range(1, 3), [DENSE]))
     assert said == ["n0 alone is faster than any number of nodes here"]
+
+
+def test_a_node_that_costs_more_than_it_gives_is_named() -> None:
+    nodes = (NodeFigures("a", 100, 1e9), NodeFigures("b", 100, 1e9), NodeFigures("c", 50, 1e6))
+    cluster = Cluster(nodes, 0.0)
+    said = advice(cluster, predict(cluster, Job(100, 1e6), range(1, 4), [DENSE]))
+    assert said[-1] == "of the 3 nodes that were measured, leaving out c is 246 % faster"
+    wire = Cluster((*nodes[:2], NodeFigures("c", 50, 1e9)), 0.0)
+    said = advice(wire, predict(wire, Job(100, 1e6), range(1, 4), [DENSE]))
+    assert len(said) == 1
 
 
 def test_numbers_that_do_not_pay_are_named() -> None:
