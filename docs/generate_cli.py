@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -34,6 +35,7 @@ from beowulf.lab.machine import Machine
 from beowulf.lab.network import Cable
 from beowulf.lab.status import NodeStatus
 from beowulf.rank.script import COMMAND_NOT_FOUND
+from beowulf.runner.explanation import Explanation
 from beowulf.runner.outcome import CANCELLED_EXIT_CODE, TIMEOUT_EXIT_CODE
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ means something else, not when one is added.
 host without which steps would certainly be faster, and by which part at least; mostly null |
 | `jobs --json`, `cancel --json`, `wait --json` | `{{"schema": {schema}, "jobs": [RECORD, ...]}}` |
 | `submit --array ... --json` | the same, each RECORD with the `settings` of its trial |
+| `submit --explain --json` | `{{"schema": {schema}, "explanation": EXPLANATION}}` |
 | `cluster list --json` | `{{"schema": {schema}, "clusters": [{{"name", "host", "user", "port", \
 "fingerprint", "default"}}, ...]}}` |
 | `fetch --json` | `{{"schema": {schema}, "fetch": {{"id", "directory", "files", "brought", \
@@ -109,6 +112,10 @@ A `RECORD` holds:
 and in its `ranks`, for each rank:
 
 {rank_fields}
+
+An `EXPLANATION` holds what is known before a job is submitted:
+
+{explanation_fields}
 
 A `NODE` of a cluster holds:
 
@@ -220,6 +227,19 @@ RANK_FIELDS = {
     "share": "its samples in a step",
     "compute_s": "seconds that it computes on them",
     "samples_per_s": "its samples per second of computing, or null",
+}
+
+EXPLANATION_FIELDS = {
+    "cluster": "the cluster's name; null on this computer",
+    "name": "the job's name",
+    "command": "what each rank runs, a list of words",
+    "ranks": "how many ranks, or null if that depends on what Slurm has to give",
+    "nodes": 'how many nodes, as `"3"` or `"2-4"`; null for any on which there are cores',
+    "ranks_per_node": "how many ranks on each, or null",
+    "threads_per_rank": "how many threads each rank may use; null for its part of its node's cores",
+    "averaging": "how the script averages gradients, and where it says so, in words",
+    "settings": "what Open MPI is told: `name`, `value` and `reason` of each parameter",
+    "script": "the batch script; `@JOB_ID@` and `@JOB_KEY@` stand for what only a job has",
 }
 
 CLUSTER_NODE_FIELDS = {
@@ -382,6 +402,10 @@ def _json_section() -> str:
         ),
         progress_fields=_table(
             ("field", "meaning"), _described(example["progress"], PROGRESS_FIELDS)
+        ),
+        explanation_fields=_table(
+            ("field", "meaning"),
+            _described((one.name for one in fields(Explanation)), EXPLANATION_FIELDS),
         ),
         cluster_node_fields=_table(
             ("field", "meaning"),

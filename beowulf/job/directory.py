@@ -137,6 +137,11 @@ class JobDirectory:
         return self.path / f"claim-{attempt}"
 
     @property
+    def allreduce_rules(self) -> Path:
+        """How Open MPI is to add up, written by the batch script on a cluster."""
+        return self.path / "allreduce.rules"
+
+    @property
     def supervisor_log(self) -> Path:
         """What the supervisor itself prints: empty unless beowulf has a fault."""
         return self.path / "supervisor.log"
