@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from beowulf.cli.harmless import line
 from beowulf.cli.output import (
     NOTHING_TO_RESUME,
     STATE_COLOURS,
@@ -19,17 +21,16 @@ from beowulf.cli.output import (
     say,
 )
 from beowulf.cli.parameters import cluster_option, job_argument
+from beowulf.job.directory import JobDirectory
 from beowulf.limits.unplug import unplugging
 from beowulf.runner.choice import open_backend
 
 if TYPE_CHECKING:
     from beowulf.job.record import JobRecord
     from beowulf.limits.unplug import Unplugging
-    from beowulf.runner.backend import Log
 
 LOG_LINES = 15
 CERTAIN_STEPS = 16  # with the same shares: fewer prove nothing
-TAIL_LINES = 200  # of which the launcher's notice may take most
 # What Open MPI's launcher says below a rank's own words, which tell more.
 LAUNCHER_NOTICE = re.compile(r"^-{60,}\nprterun .*?^-{60,}\n", re.DOTALL | re.MULTILINE)
 
@@ -41,22 +42,24 @@ LAUNCHER_NOTICE = re.compile(r"^-{60,}\nprterun .*?^-{60,}\n", re.DOTALL | re.MU
 def command(job_id: str | None, cluster: str | None, as_json: bool) -> None:
     """Say how a job is, and why. Without ID: the newest job."""
     backend = open_backend(cluster)
-    record = backend.record(job_id)
     if as_json:
-        found = burden(record)
-        print_json(job=record.to_json(), burden=vars(found) if found else None)
+        known = backend.record(job_id)
+        found = burden(known)
+        print_json(job=known.to_json(), burden=vars(found) if found else None)
         return
+    record, last_words = backend.examine(job_id)
+    colour = STATE_COLOURS.get(record.state)
     for label, value in _lines(record):
-        click.echo(f"{label:<10} {value}")
-    if record.state == "FAILED":
-        _print_last_lines(backend.log(record.id, TAIL_LINES))
+        shown = line(value)
+        click.echo(f"{label:<10} {click.style(shown, fg=colour) if label == 'state' else shown}")
+    if last_words:
+        _print_last_lines(JobDirectory(Path(record.directory)).log, last_words)
     for hint in hints(record):
         say(hint)
 
 
 def _lines(record: JobRecord) -> list[tuple[str, str]]:
-    state = click.style(record.state, fg=STATE_COLOURS.get(record.state))
-    lines = [("job", f"{record.id}  {record.name}"), ("state", state)]
+    lines = [("job", f"{record.id}  {record.name}"), ("state", record.state)]
     if record.reason:
         lines.append(("reason", record.reason))
     if record.exit_code is not None:
@@ -116,13 +119,13 @@ def _final(record: JobRecord) -> dict[str, None]:
     return {"time_left_s": None} if record.is_over else {}
 
 
-def _print_last_lines(log: Log) -> None:
-    text = log.data.decode(errors="replace")
+def _print_last_lines(path: Path, last_words: bytes) -> None:
+    text = last_words.decode(errors="replace")
     lines = LAUNCHER_NOTICE.sub("", text).splitlines()
     if lines:
-        say(f"\nlast lines of {log.path}:")
-        for line in lines[-LOG_LINES:]:
-            click.echo(f"  {line}")
+        say(f"\nlast lines of {line(str(path))}:")
+        for one in lines[-LOG_LINES:]:
+            click.echo(f"  {line(one)}")
 
 
 def hints(record: JobRecord) -> list[str]:

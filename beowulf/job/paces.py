@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -61,6 +60,8 @@ def paces_of(lines: Sequence[dict[str, Any]]) -> Paces | None:
     lines = [line for line in lines if _is_complete(line)]
     if not lines:
         return None
+    from statistics import median  # noqa: PLC0415 - slow to import, and most records have none
+
     world_size = len(lines[-1]["shares"])
     lines = [line for line in lines if len(line["shares"]) == world_size]
     batch = max(line["samples"] for line in lines)  # the last one of an epoch may be smaller
@@ -86,6 +87,8 @@ def paces_of(lines: Sequence[dict[str, Any]]) -> Paces | None:
 
 def _speed(lines: Sequence[dict[str, Any]], rank: int) -> float | None:
     """Return the median of a rank's samples per second; None if it never had any."""
+    from statistics import median  # noqa: PLC0415 - slow to import
+
     speeds = [
         line["shares"][rank] / line["compute_s"][rank]
         for line in lines

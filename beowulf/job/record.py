@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
 from beowulf.durable import parse_json_lines, read_json, read_tail
@@ -127,7 +126,8 @@ def read_record(directory: JobDirectory, *, responsible: bool | None = None) -> 
     # The order matters. A supervisor writes the event "ended", then exit_code, then lets go.
     if responsible is None:
         responsible = is_locked(directory)
-    exit_code = read_exit_code(directory)
+    there = directory.names()  # one look, and no search for what most jobs don't have
+    exit_code = read_exit_code(directory) if directory.exit_code.name in there else None
     events = read_events(directory)
     latest = _since_last_submission(events)
     submission = _last(latest, "submitted", "resubmitted")
@@ -149,11 +149,15 @@ def read_record(directory: JobDirectory, *, responsible: bool | None = None) -> 
         submitted_at=_time_of(events[0]) if events else None,
         started_at=_time_of(_last(latest, "started")),
         ended_at=_time_of(ended),
-        progress=progress_of(read_newest_metrics(directory)),
+        progress=(
+            progress_of(read_newest_metrics(directory)) if directory.metrics.name in there else None
+        ),
         checkpoint_step=next(iter(directory.checkpoint_steps()), None),
-        result=_table(read_json(directory.result)),
-        pictures=tuple(str(path) for path in directory.pictures()),
-        slurm_job_id=read_slurm_job_id(directory),
+        result=_table(read_json(directory.result)) if directory.result.name in there else None,
+        pictures=tuple(str(path) for path in directory.pictures(there)),
+        slurm_job_id=(
+            read_slurm_job_id(directory) if directory.slurm_job_id.name in there else None
+        ),
     )
 
 
@@ -254,6 +258,8 @@ def progress_of(lines: Sequence[dict[str, Any]]) -> Progress | None:
     lines = [line for line in lines if all(_is_number(line.get(key)) for key in NUMBERS)]
     if not lines:
         return None
+    from statistics import median  # noqa: PLC0415 - slow to import, and most records have none
+
     newest = lines[-1]
     step_s = median(line["step_s"] for line in lines)
     speeds = [line["samples"] / line["step_s"] for line in lines if line["step_s"] > 0]
