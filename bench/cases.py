@@ -23,6 +23,7 @@ EQUAL_DENSE = "dense equal"
 COMPRESSED = ("fp16", "powersgd")  # diloco is judged by accuracy: bench.accuracy
 ALL = ("alone", *DDP, *COMPRESSED_DDP, EQUAL_DENSE, "dense", *COMPRESSED, "auto")
 UNTUNED = "naive"
+AUTO = "auto"
 # What the limit model says of each way; what is not here is told no time in advance.
 STRATEGIES: Mapping[str, Strategy] = {
     EQUAL_DENSE: DENSE,

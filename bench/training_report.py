@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bench.cases import CASES, UNTUNED, Case, limit_s, predicted
+from bench.cases import AUTO, CASES, UNTUNED, Case, limit_s, predicted
 from bench.harness import Table, summarize
 from bench.ranks.shapes import MODELS, bytes_of
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 BEGIN = "<!-- training: begin; written by python -m bench.training --write -->"
 END = "<!-- training: end -->"
+EXACT = ("alone", "dense equal", "dense", "weighted")  # what auto has to choose from
 SETTLED_PERCENT = 5
+PREDICTED_WITHIN = 0.1
 PICTURES = {
     "limit.png": "Per cent of the limit, by way",
     "halved.png": "Shares when a speed halves",
@@ -50,11 +52,12 @@ def compared(case: Case, found: Mapping[str, Any]) -> str:
     for way in sorted(medians, key=lambda way: (way != UNTUNED, list(medians).index(way))):
         summary = summarize(found["seconds"][way]).scaled(1e3)
         told = predicted(case, way, tcp)
+        told_s = found[AUTO]["predicted_step_s"] if way == AUTO else told and told.step_s
         rows.append([
             way, *summary.cells(0)[:2], f"{100 * least_s / medians[way]:.0f}",
             _times(medians, "alone", way), _times(medians, "DDP equal", way),
             _times(medians, "DDP balanced", way),
-            f"{told.step_s * 1e3:.0f}" if told else "", " : ".join(map(str, found["shares"][way])),
+            f"{told_s * 1e3:.0f}" if told_s else "", " : ".join(map(str, found["shares"][way])),
         ])  # fmt: skip
     table = Table(
         ["way", "ms per step", "quartiles", "% of limit", "x alone", "x DDP equal",
@@ -126,9 +129,11 @@ def verdicts(document: Mapping[str, Any]) -> list[list[str]]:
             rows.append(_target(f"{name}: dense over DDP", 0.98,
                                 medians["DDP equal"] / medians["dense equal"]))  # fmt: skip
         if "auto" in medians:
-            best = min(seconds for way, seconds in medians.items()
-                       if way in ("alone", "dense", "fp16", "powersgd", "weighted"))  # fmt: skip
-            rows.append(_target(f"{name}: auto over the best choice", 0.95, best / medians["auto"]))
+            best = min(seconds for way, seconds in medians.items() if way in EXACT)
+            rows.append(
+                _target(f"{name}: auto over the best exact way", 0.95, best / medians["auto"])
+            )
+            rows.append(_predicted(name, found[AUTO]))
     return rows
 
 
@@ -143,6 +148,12 @@ def _unequal(case: Case, found: Mapping[str, Any], medians: Mapping[str, float])
         if other in medians:
             rows.append(_target(f"{case.name}: dense over {other}", least, medians[other] / own))
     return rows
+
+
+def _predicted(name: str, told: Mapping[str, Any]) -> list[str]:
+    off = abs(told["predicted_step_s"] / told["step_s"] - 1)
+    what = f"{name}: auto's prediction ({told['strategy']}), off by at most"
+    return [what, "10 %", f"{100 * off:.0f} %", "met" if off <= PREDICTED_WITHIN else "MISSED"]
 
 
 def _target(what: str, least: float, found: float) -> list[str]:

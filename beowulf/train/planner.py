@@ -154,7 +154,7 @@ class Planner:
         if not (is_first or is_again or self._steps == self._verify_at):
             return None
         group: MPI.Intracomm = self.averaging.group
-        may_rest: bool = group.allreduce(self._may_rest(), MPI.LAND)
+        may_rest: bool = group.allreduce(self.averaging.options.rest and self._may_rest(), MPI.LAND)
         told: Told | None = None
         if group.rank == 0:
             if is_first:
