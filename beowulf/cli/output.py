@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from beowulf.job.record import JobRecord
 
+PLANNED = ("strategy", "predicted_step_s", "step_s")  # of a result
 SCHEMA = 1
 NOTHING_TO_RESUME = "there is no checkpoint to go on from: submit it again"
 
@@ -94,8 +95,11 @@ def say_what_next(record: JobRecord) -> None:
 def result_lines(record: JobRecord) -> list[tuple[str, str]]:
     """Return what the job's script reported, less what it left open."""
     reported = (record.result or {}).items()
+    planned = PLANNED if "predicted_step_s" in dict(reported) else ()
     return [
         (name, number(value) if isinstance(value, float) else str(value))
         for name, value in reported
-        if value is not None and not (name == FIGURES and isinstance(value, dict))  # for predict
+        if value is not None
+        and not (name == FIGURES and isinstance(value, dict))  # for predict
+        and name not in planned  # the plan says it in words
     ]

@@ -72,6 +72,7 @@ def _lines(record: JobRecord) -> list[tuple[str, str]]:
     if record.progress:
         words = progress_words(vars(record.progress) | _final(record))
         lines.append(("progress", words))
+    lines += [("plan", sentence) for sentence in record.plan]
     lines += _rank_lines(record)
     if record.state == "COMPLETED":
         lines += [("result", f"{name} = {value}") for name, value in result_lines(record)]
@@ -105,6 +106,8 @@ def burden(record: JobRecord) -> Unplugging | None:
     if paces is None or paces.wire_s is None or paces.steps < CERTAIN_STEPS:
         return None
     ranks = paces.ranks
+    if record.plan and not all(rank.share for rank in ranks):
+        return None  # the run has chosen its machines itself
     return unplugging(
         hosts=[rank.host for rank in ranks],
         shares=[rank.share for rank in ranks],

@@ -54,7 +54,8 @@ class Progress:
 class JobRecord:
     """One job as its directory tells it. Times are ISO 8601 in UTC, or None.
 
-    ``paces`` is there only where one job was asked for.
+    ``paces`` is there only where one job was asked for. ``plan`` says in words how it trains and
+    which nodes rest, where it chose that itself.
     """
 
     id: str
@@ -74,6 +75,7 @@ class JobRecord:
     pictures: tuple[str, ...]
     slurm_job_id: int | None = None
     paces: Paces | None = None
+    plan: tuple[str, ...] = ()
 
     @property
     def can_resume(self) -> bool:
@@ -99,6 +101,7 @@ class JobRecord:
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         fields["progress"] = vars(self.progress) if self.progress else None
         fields["pictures"] = list(self.pictures)
+        fields["plan"] = list(self.plan)
         fields["paces"] = self.paces.to_json() if self.paces else None
         return {**fields, "elapsed_s": self.elapsed_s}
 
@@ -113,6 +116,7 @@ class JobRecord:
         progress = known.get("progress")
         known["progress"] = Progress(**progress) if progress else None
         known["pictures"] = tuple(known.get("pictures") or ())
+        known["plan"] = tuple(known.get("plan") or ())
         paces = known.get("paces")
         known["paces"] = Paces.from_json(paces) if paces else None
         return cls(**known)
@@ -158,6 +162,7 @@ def read_record(directory: JobDirectory, *, responsible: bool | None = None) -> 
         slurm_job_id=(
             read_slurm_job_id(directory) if directory.slurm_job_id.name in there else None
         ),
+        plan=_sentences(_last(latest, "planned").get("said")),
     )
 
 
@@ -221,6 +226,10 @@ def _whole(value: object) -> int | None:
 
 def _table(value: object) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
+
+
+def _sentences(value: object) -> tuple[str, ...]:
+    return tuple(one_line(str(sentence)) for sentence in value) if isinstance(value, list) else ()
 
 
 def _time_of(event: dict[str, Any]) -> str | None:

@@ -28,7 +28,7 @@ from beowulf.train.plan import (
     offers,
     predict,
 )
-from beowulf.train.verdict import words_of
+from beowulf.train.verdict import PREFIX, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -95,6 +95,7 @@ class Planner:
         self._every_steps = AT_MOST_EVERY_STEPS  # longer with each time that all begin anew
         self._survey: Survey | None = None
         self._before_s = 0.0
+        self._said: tuple[str, ...] = ()
         self.begin_anew()
 
     def state(self) -> Planned:
@@ -170,9 +171,12 @@ class Planner:
         is_verdict = self._steps == self._verify_at
         self._is_over |= is_verdict
         self._verify_at = -1
-        if not is_verdict and told.plan.strategy.name != DENSE.name:
+        is_usual = told.plan.strategy.name == DENSE.name and len(told.plan.ranks) == len(
+            self._hosts
+        )
+        if not is_verdict and not is_usual:
             self._verify_at = self._steps + COLD_STEPS + VERIFY_STEPS
-        self.plan = told.plan
+        self.plan, self._said = told.plan, told.words
         self._since_plan = 0
         self._steps_s.clear()
         return told
@@ -205,6 +209,7 @@ class Planner:
             "resting": resting,
             "predicted_step_s": plan.step_s,
             "limited_by": plan.time.limited_by,
+            "said": [word.removeprefix(PREFIX) for word in self._said],
         }
 
     def _first(self, balancer: Balancer | None, lead: int, *, may_rest: bool) -> Told | None:
@@ -213,7 +218,7 @@ class Planner:
         survey = self._survey = replace(survey, may_rest=may_rest)
         plan = choose(survey, self._allowed())
         usual = predict(survey, range(len(survey.nodes)), DENSE)
-        self._before_s = min(self.averaging.traffic.tried or (usual.step_s,))
+        self._before_s = min([usual.step_s, *(self.averaging.traffic.tried or ())])
         if is_early and (len(plan.ranks) > 1 or usual.step_s < plan.step_s * (1 + EARLY_GAIN)):
             return None
         return self._told(survey, plan, usual)
@@ -244,7 +249,7 @@ class Planner:
             return None
         usual = predict(survey, range(len(survey.nodes)), DENSE)
         word = (
-            f"beowulf: back to dense on all ranks: a step took {now_s * 1e3:.3g} ms, and "
+            f"{PREFIX}back to dense on all ranks: a step took {now_s * 1e3:.3g} ms, and "
             f"{self._before_s * 1e3:.3g} ms before"
         )
         return Told(replace(usual, time=replace(usual.time, step_s=self._before_s)), (word,))

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from beowulf.train.plan import Plan, Survey
 
+PREFIX = "beowulf: "
 WHAT_IT_CHANGES = {
     "fp16": "rounds gradients to 11 bits",
     "diloco": "lets ranks train apart for some steps",
@@ -26,17 +27,17 @@ def words_of(
     ranks = range(len(survey.nodes))
     machines = {survey.machines[rank] for rank in ranks}
     resting = [rank for rank in ranks if rank not in plan.ranks]
-    lines = [f"beowulf: {_how(plan, hosts, len(machines))}: {_step(plan)}"]
+    lines = [f"{PREFIX}{_how(plan, hosts, len(machines))}: {_step(plan)}"]
     if resting:
         names = _names(resting, hosts)
         rest = "rests" if len(names) == 1 else "rest"
         lines.append(
-            f"beowulf: {_listed(names)} {rest}: a step takes {ms(plan.step_s)} without, "
+            f"{PREFIX}{_listed(names)} {rest}: a step takes {ms(plan.step_s)} without, "
             f"{ms(usual.step_s)} with {'it' if len(names) == 1 else 'them'}"
         )
     for name, gain in offers:
         lines.append(
-            f"beowulf: averaging={name!r} would make a step about {gain:.1f} times as fast, but "
+            f"{PREFIX}averaging={name!r} would make a step about {gain:.1f} times as fast, but "
             f"{WHAT_IT_CHANGES[name]}; see docs/strategies.md"
         )
     return tuple(lines)
