@@ -8,6 +8,7 @@ sending during the backward pass hides.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from statistics import median_low
 from typing import TYPE_CHECKING
 
 from beowulf.errors import InvalidInput
@@ -147,10 +148,11 @@ def bucket_bytes_for(wire: Wire, usual: int) -> int:
 
     Small pieces leave early and come in early, but each costs 2 (n-1) messages: so the
     smallest, by powers of two, of which that is a thirtieth; no less than a quarter of
-    ``usual``, below which other costs count, and at most four times as much.
+    ``usual``, below which other costs count, and at most four times as much. A link in the middle
+    counts: what is slower than most either rests or has a part of its own to add up.
     """
     n = wire.nodes
-    enough = 30 * n * wire.latency_s * min(wire.bytes_per_s)
+    enough = 30 * n * wire.latency_s * median_low(wire.bytes_per_s)
     sizes = [usual // 4, usual // 2, usual, 2 * usual, 4 * usual]
     return next((size for size in sizes if size >= enough), sizes[-1])
 

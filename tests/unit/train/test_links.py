@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beowulf.errors import TrainingError
-from beowulf.train.links import parse_links, part_weights
+from beowulf.train.links import parse_links, part_weights, partners_of
 
 LINKS = st.lists(st.floats(1, 1000), min_size=1, max_size=8)
 
@@ -41,3 +41,13 @@ def test_links_are_read_as_numbers_or_as_words() -> None:
 def test_other_links_are_refused(links: str | list[float]) -> None:
     with pytest.raises(TrainingError, match=r"links .* one per rank"):
         parse_links(links, 2)
+
+
+@pytest.mark.parametrize("ranks", range(1, 10))
+def test_everybody_meets_everybody_once_and_never_two_at_a_time(ranks: int) -> None:
+    rounds = [partners_of(rank, ranks) for rank in range(ranks)]
+    for rank, partners in enumerate(rounds):
+        met = [other for other in partners if other is not None]
+        assert sorted(met) == [other for other in range(ranks) if other != rank]
+        for turn, other in enumerate(partners):
+            assert other is None or rounds[other][turn] == rank
