@@ -123,7 +123,7 @@ class Dense(Averaging):
                 return told
         if is_torch_module(gradients):
             return self._average_module(gradients, loss, compute_s)
-        return self.average_brought(checked(found), loss, compute_s)
+        return self.average_brought(found, loss, compute_s)
 
     def close(self, *, wait: bool) -> None:
         """End the thread and take the hooks off; ``wait`` unless a rank may be missing."""
@@ -247,12 +247,12 @@ class Dense(Averaging):
         """Average arrays that the script made itself. Collective."""
         divide, divisor = division_by(self.step.samples)
         if self._comm.size == 1:  # nothing to exchange, so nothing to gather either
-            for array in arrays:
+            for array in checked(arrays):
                 divide(array, divisor, out=array)
             return Told(loss, (compute_s,))
         brought = self._brought
         if brought is None or not brought.fit(arrays):
-            brought = self._brought = BroughtArrays(arrays, self.new_buckets)
+            brought = self._brought = BroughtArrays(checked(arrays), self.new_buckets)
             self._buckets += brought.large
         brought.gather(arrays)
         told = self.finish(brought.shipment, loss, compute_s)
