@@ -73,6 +73,11 @@ class Dense(Averaging):
         self._brought: BroughtArrays | None = None
         self._modules: dict[int, ModuleGradients] = {}
 
+    @property
+    def may_overlap(self) -> bool:
+        """Whether buckets leave early, or may yet turn out to be better off so."""
+        return self._overlap is not False
+
     def begin(self, samples: int, share: int) -> None:
         """Begin a step of so many samples, of which this rank has ``share``.
 
