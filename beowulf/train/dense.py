@@ -62,7 +62,7 @@ class Dense(Averaging):
         self._exchange = exchange
         self.say = say
         self._overlap = overlap
-        if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
+        if MPI.Query_thread() < MPI.THREAD_MULTIPLE or comm.size == 1:
             self._overlap = False
         self._trial = Trial()
         self._courier: Courier[tuple[Shipment, Bucket]] | None = None
@@ -88,7 +88,9 @@ class Dense(Averaging):
         step = self.step
         step.samples, step.share, step.is_last_part = samples, share, False
         overlap = self._trial.overlaps if self._overlap is None else self._overlap
-        step.overlaps = overlap and len(self._shipments) == 1 and self._comm.size > 1
+        step.overlaps = overlap and len(self._shipments) == 1 and self._shipments[0].can_split
+        if step.overlaps and self._courier is None:
+            self._courier = Courier(self._carry)
         self._exchange.begin(samples)
         self._began_at = time.perf_counter()
 
@@ -140,11 +142,9 @@ class Dense(Averaging):
 
     def sender(self, shipment: Shipment) -> Callable[[Bucket], None]:
         """Return what sends a bucket of this shipment: by the thread in a step that overlaps."""
-        if not self.step.overlaps or len(shipment.buckets) == 1:
-            return lambda bucket: self._carry((shipment, bucket))
-        if self._courier is None:
-            self._courier = Courier(self._carry)
         courier = self._courier
+        if courier is None or not self.step.overlaps:
+            return lambda bucket: self._carry((shipment, bucket))
         return lambda bucket: courier.send((shipment, bucket))
 
     def finish(
