@@ -7,6 +7,7 @@ unequal shares count for what they did.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -112,7 +113,8 @@ class Naive(Averaging):
         if is_torch_module(gradients):
             from beowulf.train.torch_plain import average_plainly  # noqa: PLC0415 - optional extra
 
-            average_plainly(gradients, self._comm, self.step)
+            average = functools.partial(naive, self._comm)
+            average_plainly(gradients, average, self.step.samples, self.step.share)
         else:
             found = checked(listed(gradients))
             wide = [a.astype(np.float32) if a.dtype == np.float16 else a for a in found]
