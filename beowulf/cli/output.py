@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from beowulf.cli.harmless import line
+from beowulf.job.figures import KEY as FIGURES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,5 +97,5 @@ def result_lines(record: JobRecord) -> list[tuple[str, str]]:
     return [
         (name, number(value) if isinstance(value, float) else str(value))
         for name, value in reported
-        if value is not None
+        if value is not None and not (name == FIGURES and isinstance(value, dict))  # for predict
     ]

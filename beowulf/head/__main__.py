@@ -65,6 +65,7 @@ CLIENT_SILENCE_S = 120.0
 ANSWERS: dict[str, Callable[[Peer, dict[str, Any]], None]] = {
     "record": record,
     "records": records,
+    "facts": submission.facts,
     "submit": submission.submit,
     "resume": resumption.resume,
     "cancel": cancelling.cancel,

@@ -17,6 +17,7 @@ MOST_LINE_BYTES = 64 << 20
 CHUNK_BYTES = 1 << 18
 BYTES = "bytes"
 SIGN_OF_LIFE_S = 5.0
+JOB_ID = "@JOB_ID@"  # stands in a rendered script for the ID that it has not got yet
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from beowulf.durable import write_file
 from beowulf.errors import BeowulfError, InvalidInput, LaunchError
 from beowulf.head import queue
 from beowulf.head.endings import write_end
+from beowulf.head.frames import JOB_ID
 from beowulf.head.given import keys_of
 from beowulf.head.queue import SlurmSilent
 from beowulf.head.records import Slurm, job_root, record_of
 from beowulf.head.submission import (
-    JOB_ID,
     checked_key,
     cluster_python,
     give_to_slurm,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from beowulf.durable import write_file
 from beowulf.errors import BeowulfError, InvalidInput, LaunchError
 from beowulf.head import queue
+from beowulf.head.frames import JOB_ID
 from beowulf.head.given import keys_of, read_claim, remember
 from beowulf.head.queue import SlurmRefused, SlurmSilent, SlurmUnclear
 from beowulf.head.records import Slurm, job_root, record_of
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from beowulf.job.directory import JobDirectory
     from beowulf.job.root import JobRoot
 
-JOB_ID = "@JOB_ID@"  # stands in a rendered script for the ID that it has not got yet
 KEY = re.compile(r"[0-9a-f]{32}")
 KEYS = ".keys"
 T = TypeVar("T")
@@ -98,6 +98,19 @@ def submit(peer: Peer, document: dict[str, Any]) -> None:
         store.sweep()
 
 
+def facts(peer: Peer, _document: dict[str, Any]) -> None:
+    """Tell what a job's script must know of this cluster; nothing is kept."""
+    peer.tell(**_facts(job_root(), asks_for_nodes=True))
+
+
+def _facts(root: JobRoot, *, asks_for_nodes: bool) -> dict[str, Any]:
+    try:
+        nodes_up = queue.nodes_up() if asks_for_nodes else 0
+    except SlurmSilent as silent:
+        raise _nothing_kept(silent) from None
+    return {"jobs": str(root.path), "python": cluster_python(), "nodes_up": nodes_up}
+
+
 def _give(directory: JobDirectory, key: str) -> None:
     try:
         give_to_slurm(directory, key)
@@ -110,16 +123,8 @@ def _take(
     peer: Peer, request: Request, root: JobRoot, store: Store, key: Path
 ) -> tuple[JobDirectory, int]:
     """Take what is missing from the client and make the job's directory, locked."""
-    try:
-        nodes_up = queue.nodes_up() if request.asks_for_nodes else 0
-    except SlurmSilent as silent:
-        raise _nothing_kept(silent) from None
-    peer.tell(
-        missing=store.missing(request.digests),
-        jobs=str(root.path),
-        python=cluster_python(),
-        nodes_up=nodes_up,
-    )
+    facts_now = _facts(root, asks_for_nodes=request.asks_for_nodes)
+    peer.tell(missing=store.missing(request.digests), **facts_now)
     final = _receive_files(peer, store)
     script = str(final.document["script"])
 

@@ -98,6 +98,16 @@ class JobDirectory:
         return self.path / "result.json"
 
     @property
+    def measured(self) -> Path:
+        """What ``beowulf bench`` found, in the directory of its job."""
+        return self.path / "measured.json"
+
+    @property
+    def newest_measured(self) -> Path:
+        """What it found last, beside the directory of all jobs: every job of the user reads it."""
+        return self.path.parent.parent / "measured.json"
+
+    @property
     def exit_code(self) -> Path:
         """The job's exit status, written last: its presence means that the job has ended."""
         return self.path / "exit_code"
@@ -125,6 +135,11 @@ class JobDirectory:
     def claim(self, attempt: int) -> Path:
         """Return the file that names the one Slurm job that runs an attempt of this job."""
         return self.path / f"claim-{attempt}"
+
+    @property
+    def allreduce_rules(self) -> Path:
+        """How Open MPI is to add up, written by the batch script on a cluster."""
+        return self.path / "allreduce.rules"
 
     @property
     def supervisor_log(self) -> Path:

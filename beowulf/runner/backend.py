@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from beowulf.job.follow import News
     from beowulf.job.record import JobRecord
     from beowulf.runner.arrival import Arrival
+    from beowulf.runner.explanation import Explanation
     from beowulf.runner.spec import JobSpec
 
 
@@ -49,6 +50,13 @@ class Backend(Protocol):
 
         Raises:
             InvalidInput: The job cannot run there; nothing was started, nothing is left.
+        """
+
+    def explain(self, spec: JobSpec, work_directory: Path) -> Explanation:
+        """Return what ``submit`` would have run, and why, without keeping anything of it.
+
+        Raises:
+            InvalidInput: The job cannot run there.
         """
 
     def resume(self, job_id: str, **overrides: int | str | None) -> JobRecord:

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import io
 import math
-import tarfile
 import time
 from functools import cache
 from pathlib import Path
@@ -78,13 +77,12 @@ class HeadProgram:
             Unreachable, AccessDenied: There is no way to the head.
             CommandFailed: The head cannot run the program.
         """
-        digest, archive = program()
-        dialogue = self._start(digest, timeout_s, deadline)
+        dialogue = self._start(timeout_s, deadline)
         try:
             if not dialogue.open(request, document):
                 dialogue.conversation.close()
-                self._install(digest, archive)
-                dialogue = self._start(digest, timeout_s, deadline)
+                self._install()
+                dialogue = self._start(timeout_s, deadline)
                 if not dialogue.open(request, document):
                     raise CommandFailed(
                         f"{self.connection.name}: beowulf's program is not where it was just put; "
@@ -94,14 +92,14 @@ class HeadProgram:
         finally:
             dialogue.conversation.close()
 
-    def _start(self, digest: str, timeout_s: float, deadline: float) -> Dialogue:
-        conversation = self.connection.converse(["sh", "-c", START, "beowulf", digest])
+    def _start(self, timeout_s: float, deadline: float) -> Dialogue:
+        conversation = self.connection.converse(["sh", "-c", START, "beowulf", digest()])
         return Dialogue(self.connection.name, conversation, timeout_s, deadline)
 
-    def _install(self, digest: str, archive: bytes) -> None:
-        with self.connection.converse(["sh", "-c", INSTALL, "beowulf", digest]) as conversation:
+    def _install(self) -> None:
+        with self.connection.converse(["sh", "-c", INSTALL, "beowulf", digest()]) as conversation:
             with contextlib.suppress(ConnectionLost):  # its end says why
-                conversation.send(archive)
+                conversation.send(archive())
                 conversation.end_input()
             done = conversation.finish(ANSWER_TIMEOUT_S)
         if done.status != 0:
@@ -220,16 +218,30 @@ def _raised(wire: dict[str, Any]) -> BeowulfError:
 
 
 @cache
-def program() -> tuple[str, bytes]:
-    """Return the program for the head as a tar archive, and the hash that names it."""
+def digest() -> str:
+    """Return the hash that names the program for the head: of its files and their names."""
+    found = hashlib.sha256()
+    for name, content in _files():
+        found.update(f"{name} {len(content)}\n".encode() + content)
+    return found.hexdigest()[:16]
+
+
+def archive() -> bytes:
+    """Return the program for the head as a tar archive."""
+    import tarfile  # noqa: PLC0415 - slow to import, and it is rarely sent
+
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for part in PARTS:
-            whole = PACKAGE / part
-            for path in sorted(whole.glob("*.py")) if whole.is_dir() else [whole]:
-                content = path.read_bytes()
-                member = tarfile.TarInfo(f"beowulf/{path.relative_to(PACKAGE).as_posix()}")
-                member.size, member.mode = len(content), 0o600
-                archive.addfile(member, io.BytesIO(content))
-    raw = buffer.getvalue()
-    return hashlib.sha256(raw).hexdigest()[:16], raw
+    with tarfile.open(fileobj=buffer, mode="w") as packed:
+        for name, content in _files():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), 0o600
+            packed.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _files() -> Iterator[tuple[str, bytes]]:
+    """Yield the program's files: their names in the archive, and what is in them."""
+    for part in PARTS:
+        whole = PACKAGE / part
+        for path in sorted(whole.glob("*.py")) if whole.is_dir() else [whole]:
+            yield f"beowulf/{path.relative_to(PACKAGE).as_posix()}", path.read_bytes()

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from beowulf.runner.explanation import Explanation
+
 ELSEWHERE = "set XDG_STATE_HOME to a directory elsewhere"
 POLL_S = 0.05
 WAIT_POLL_S = 0.1
@@ -100,6 +102,19 @@ class LocalBackend:
 
         directory, lock = self.root.create(stage)
         return read_record(self._start(directory, lock, attempt=1))
+
+    def explain(self, spec: JobSpec, work_directory: Path) -> Explanation:
+        """Return what ``submit`` would have run, and why, without keeping anything of it.
+
+        Raises:
+            InvalidInput: The job cannot run here.
+        """
+        from beowulf.runner.explanation import of_this_computer  # noqa: PLC0415 - seldom
+
+        layout = machine.lay_out(spec.resources, machine.this_machine())
+        python = Path(sys.executable)
+        script = render_local(spec, layout, mpiexec=find_mpiexec(), python=python)
+        return of_this_computer(spec, layout, script, work_directory)
 
     def resume(self, job_id: str, **overrides: int | str | None) -> JobRecord:
         """Go on with a job that ended early, from its newest valid checkpoint.

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from beowulf.errors import BeowulfError, ConnectionLost, InvalidInput, Unreachable
-from beowulf.head.submission import JOB_ID
+from beowulf.head.frames import JOB_ID
 from beowulf.job.follow import News
 from beowulf.job.record import JobRecord
 from beowulf.runner.arrival import Arrival
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from beowulf.head.frames import Frame
+    from beowulf.runner.explanation import Explanation
     from beowulf.transport.connection import Connection
 
+JOB_KEY = "@JOB_KEY@"  # stands in an explained script for what each submission has anew
 SILENCE_S = 30.0  # the head gives a sign of life every 5 s while a client follows
 FIRST_WORD_S = 15.0  # for its program to start, however short a wait was asked for
 
@@ -77,6 +79,19 @@ class SlurmBackend:
                 return JobRecord.from_json(dialogue.answer().document["job"])
 
         return again_when_lost(once)
+
+    def explain(self, spec: JobSpec, work_directory: Path) -> Explanation:
+        """Return what ``submit`` would give to Slurm, and why; nothing is kept on the head.
+
+        Raises:
+            InvalidInput: The job cannot run there.
+            Unreachable, AccessDenied: There is no way to the head.
+        """
+        from beowulf.runner.explanation import of_cluster  # noqa: PLC0415 - seldom
+
+        told = self._answer("facts").document
+        script = str(_parts(spec, JOB_KEY, told)["script"])
+        return of_cluster(str(self.cluster), spec, int(told["nodes_up"]), script, work_directory)
 
     def _number_to_wait_for(self, job_id: str) -> int | None:
         """Return Slurm's number of a job to wait for; None of one that has completed already.

@@ -13,11 +13,13 @@ from beowulf.durable import write_json
 from beowulf.errors import CheckpointError, TrainingError
 from beowulf.job.directory import JobDirectory
 from beowulf.job.events import record_event
+from beowulf.job.figures import KEY as FIGURES
 from beowulf.job.heartbeat import Heartbeat
 from beowulf.train.balance import Balancer
 from beowulf.train.batches import Batch, Schedule
 from beowulf.train.checkpoints import Checkpoint, CheckpointStore
 from beowulf.train.dataset import load_once_per_node
+from beowulf.train.figures import bytes_of, figures_of
 from beowulf.train.gradients import Gradients, as_number
 from beowulf.train.identical import check_identical
 from beowulf.train.metrics import MetricsWriter
@@ -115,6 +117,7 @@ class Run:
         self._loss: float | None = None
         self._steps_done = 0
         self._samples_done = 0
+        self._gradient_bytes = 0
         self._training_s = 0.0
         self._heartbeat_at = 0.0
         self._checkpoint_at = time.monotonic()
@@ -240,6 +243,8 @@ class Run:
         if self._current is None:
             raise TrainingError("average: call it inside the loop over run.batches(...)")
         computed_s = self._timer.stop_computing()
+        if not self._samples_done:  # the first step's are those of every step
+            self._gradient_bytes += bytes_of(gradients)
         loss_sum = 0.0 if loss is None else as_number(loss)
         told = self._averaging.average(gradients, loss_sum, computed_s)
         mean = told.loss_sum / self._current.samples
@@ -367,8 +372,9 @@ class Run:
 
     def _finish(self) -> None:
         """Write the result once every rank has come this far. Collective."""
+        hosts = self.comm.gather(MPI.Get_processor_name())
         self.comm.Barrier()
-        if self.rank == 0:
+        if hosts is not None:
             result: dict[str, Any] = {}
             if self._steps_done:
                 speed = self._samples_done / self._training_s if self._training_s else None
@@ -376,6 +382,11 @@ class Run:
                 result["steps"] = self._steps_done
                 result["samples_per_s"] = speed
             result["world_size"] = self.world_size
+            figures = figures_of(
+                self._files.metrics, hosts, self.global_batch, self._gradient_bytes
+            )
+            if figures is not None:
+                result[FIGURES] = figures.to_json()
             write_json(self._files.result, {**result, **self._reported})
         if JobDirectory.of_this_rank() is None:  # nobody else will tell
             for name, value in self._reported.items():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from beowulf.errors import CheckpointError, TrainingError, WorldSizeError
+from beowulf.job.figures import parse_figures
 from beowulf.train import Run
 from tests.mpi.launch import on_ranks
 
@@ -85,6 +86,10 @@ def check_files(directory: str) -> None:
     assert result["steps"] == 7
     assert result["answer"] == 42.0
     assert result["samples_per_s"] > 0
+    figures = parse_figures(result)
+    assert figures is not None
+    assert (figures.global_batch, len(figures.ranks)) == (16, run.world_size)
+    assert figures.gradient_bytes == 16  # two numbers of 8 bytes
     beat = json.loads((path / "heartbeat" / str(run.rank)).read_text())
     assert beat["rank"] == run.rank
     assert beat["step"] >= 1

@@ -64,6 +64,17 @@ def test_a_job_arrives_whole(backend: SlurmBackend, work: Path, home: Path) -> N
     assert backend.records() == [record]
 
 
+def test_a_job_is_explained_and_nothing_is_kept(
+    backend: SlurmBackend, work: Path, home: Path
+) -> None:
+    told = backend.explain(SPEC, work)
+    assert (told.cluster, told.ranks, told.nodes) == ("lab", 2, None)
+    assert f"#SBATCH --chdir={home}/beowulf/jobs/@JOB_ID@\n" in told.script
+    assert "#SBATCH --comment=beowulf:@JOB_ID@:@JOB_KEY@\n" in told.script
+    assert not (home / "beowulf/jobs").exists()
+    assert backend.explain(spec_from({"command": ["true"]}), work).nodes == "2"  # as many are up
+
+
 def test_what_did_not_change_does_not_travel(
     backend: SlurmBackend, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,7 +189,7 @@ def test_the_program_is_put_on_the_head_once(
 ) -> None:
     assert backend.records() == []
     (program,) = (home / ".cache/beowulf/head").iterdir()
-    assert program.name == head_program.program()[0]
+    assert program.name == head_program.digest()
     assert program.stat().st_mode & 0o077 == 0
     weather.cuts = [10**9]
     assert backend.records() == []
