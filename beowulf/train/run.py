@@ -215,10 +215,11 @@ class Run:
             self.compute_s = ()
             self._timer.begin()
             yield self._current
+            self._timer.rest()
             self._hear_more(self._averaging.end(is_last=step + 1 == total), size)
             step_ns = self._timer.end()
             self._end_step(self._current, step_ns, total, schedule)
-            if balancer is not None and self._timer.has_averaged:
+            if balancer is not None and len(self.compute_s) == self.world_size:
                 balancer.observe(shares, self.compute_s)
                 self.weights = balancer.weights
 
