@@ -215,8 +215,9 @@ def divide(module: torch.nn.Module, samples: int) -> None:
     operation, divisor = division_by(samples)
     with torch.no_grad():
         for parameter in module.parameters():
-            if parameter.requires_grad and parameter.grad is not None:
-                gradient = gradient_of(parameter)
+            if parameter.requires_grad:
+                refuse_unsummable(parameter)
+            if parameter.requires_grad and (gradient := parameter.grad) is not None:
                 array = as_array(gradient)
                 operation(array, divisor, out=array)
                 if not is_shared(gradient):

@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch", reason="PyTorch, the optional extra, is not
 
 RANKS = [1, 2, 3, 4]
 pytestmark = pytest.mark.torch
-WIDTH, SAMPLES, BATCH, STEPS = 600, 40, 10, 6  # a layer is 1.4 MB: a bucket of its own
+WIDTH, SAMPLES, BATCH, STEPS = 510, 40, 10, 6  # a layer is 1.04 MB: a bucket of its own
 
 
 def check_gradients() -> None:
@@ -58,28 +58,40 @@ def check_gradients_of(dtype: str, strategy: str) -> None:
 
 
 def check_training() -> None:
-    """Four ranks, one of them idle, learn what one rank learns, with the optimizer in step."""
+    """Four ranks, one of them idle, learn what one process learns, with Adam in step."""
     from beowulf.train import Run
+    from beowulf.train.batches import Schedule
 
-    torch.manual_seed(MPI.COMM_WORLD.rank)  # different on purpose: rank 0's start must win
+    def squares(model: Any, part: Any) -> Any:
+        return ((model(x[part]) - y[part]) ** 2).sum()
+
+    comm = MPI.COMM_WORLD
     x = torch.linspace(-1, 1, 40).unsqueeze(1)
     y = 2 * x - 1
-    with Run(global_batch=10, shares=[3, 1, 0, 2][: MPI.COMM_WORLD.size]) as run:
+    torch.manual_seed(0)
+    alone = torch.nn.Linear(1, 1)
+    adam = torch.optim.Adam(alone.parameters(), lr=0.1)
+    for _, _, indices in Schedule(40, 10, 0).global_batches(0, 30):
+        adam.zero_grad()
+        (squares(alone, indices) / 10).backward()
+        adam.step()
+    torch.manual_seed(comm.rank)  # different on purpose: rank 0's start must win
+    with Run(global_batch=10, shares=[3, 1, 0, 2][: comm.size]) as run:
         model = torch.nn.Linear(1, 1)
         optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
         run.track(model=model, optimizer=optimizer)
-        for batch in run.batches(len(x), steps=200):
+        for batch in run.batches(len(x), steps=30):
             optimizer.zero_grad()
             loss = torch.zeros(())
             for part in batch:
-                loss = loss + ((model(x[part]) - y[part]) ** 2).sum()
+                loss = loss + squares(model, part)
             if loss.requires_grad:
                 loss.backward()
             run.average(model, loss)
             optimizer.step()
-        assert abs(model.weight.item() - 2) < 1e-2
-        assert abs(model.bias.item() + 1) < 1e-2
-        assert len(set(run.comm.allgather((model.weight.item(), model.bias.item())))) == 1
+    learned = (model.weight.item(), model.bias.item())
+    np.testing.assert_allclose(learned, (alone.weight.item(), alone.bias.item()), rtol=1e-4)
+    assert len(set(comm.allgather(learned))) == 1
 
 
 class Model(torch.nn.Module):  # type: ignore[misc, name-defined]  # importorskip gives no types
@@ -146,9 +158,8 @@ def check_every_habit_gives_what_one_process_gives() -> None:
     one = functools.cache(one_process)
     options: list[dict[str, Any]] = [
         {"overlap": True, "shares": [3, 1, 0, 2][:size]},
-        {"overlap": True, "micro_batch": 2, "set_to_none": False},
+        {"overlap": True, "micro_batch": 2, "set_to_none": False, "dtype": torch.float64},
         {"overlap": True, "backwards": 2},
-        {"overlap": True, "dtype": torch.float64},
         {"overlap": True, "dtype": torch.bfloat16},
         {"overlap": False, "shares": [1, 0, 5, 2][:size]},
         {"averaging": "naive"},
@@ -329,9 +340,10 @@ def bytes_held_by(parameters: list[Any]) -> int:
 
 
 def check_habits() -> None:
-    check_changes_before_average()
-    check_late_changes_are_refused()
-    check_what_cannot_be_added_is_refused()
+    if MPI.COMM_WORLD.size <= 2:  # what a rank does by itself
+        check_changes_before_average()
+        check_late_changes_are_refused()
+        check_what_cannot_be_added_is_refused()
     check_batch_norm()
     check_memory()
 
