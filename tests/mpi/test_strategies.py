@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from beowulf.train import Fp16, PowerSGD, Run, Weighted
+from beowulf.train import PowerSGD, Run, Weighted
 from beowulf.train.options import Options
 from tests.mpi.launch import on_ranks
 
@@ -58,9 +58,7 @@ def check_strategies() -> None:
     assert losses[-1] < losses[0] / 2
     for averaging, tolerance in (
         (Weighted(links="1:2:3"), 1e-5),
-        (Fp16(), 1e-3),
         (Weighted(links="1:2:3", fp16=True), 1e-3),
-        (PowerSGD(rank=2, uncompressed_steps=STEPS), 1e-5),
         (PowerSGD(rank=2), None),
     ):
         plainly, told = train(averaging, overlap=False)
@@ -71,7 +69,7 @@ def check_strategies() -> None:
         if tolerance is None:  # it takes another way, to the same place
             assert told[-1] < losses[0] / 2
             assert any(
-                not np.allclose(a, b, atol=1e-3) for a, b in zip(plainly, exact, strict=True)
+                not np.allclose(a, b, atol=1e-4) for a, b in zip(plainly, exact, strict=True)
             )
             continue
         for one, other in zip(plainly, exact, strict=True):
