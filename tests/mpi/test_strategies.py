@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch", reason="PyTorch, the optional extra, is not
 
 pytestmark = pytest.mark.torch
 COMM = MPI.COMM_WORLD
-STEPS = 12  # an epoch is 4 steps, the last of 8 samples
+STEPS = 8  # an epoch is 4 steps, the last of 8 samples
 WIDTH = 300  # each layer 360 kB, so that there is more than one bucket
 
 
@@ -33,7 +33,7 @@ def train(averaging: str | Options, *, overlap: bool) -> tuple[list[np.ndarray],
     losses = []
     with Run(
         global_batch=16,
-        shares="5:2:0",
+        shares="5:2",
         averaging=averaging,
         overlap=overlap,
         checkpoint_every_s=None,
@@ -55,10 +55,10 @@ def train(averaging: str | Options, *, overlap: bool) -> tuple[list[np.ndarray],
 
 def check_strategies() -> None:
     exact, losses = train("naive", overlap=False)
-    assert losses[-1] < losses[0] / 2
+    assert losses[-1] < losses[0] / 1.5
     for averaging, tolerance in (
-        (Weighted(links="1:2:3"), 1e-5),
-        (Weighted(links="1:2:3", fp16=True), 1e-3),
+        (Weighted(links="1:2"), 1e-5),
+        (Weighted(links="1:2", fp16=True), 1e-3),
         (PowerSGD(rank=2), None),
     ):
         plainly, told = train(averaging, overlap=False)
@@ -67,7 +67,7 @@ def check_strategies() -> None:
         for one, other in zip(early, plainly, strict=True):
             assert one.tobytes() == other.tobytes()
         if tolerance is None:  # it takes another way, to the same place
-            assert told[-1] < losses[0] / 2
+            assert told[-1] < losses[0] / 1.5
             assert any(
                 not np.allclose(a, b, atol=1e-4) for a, b in zip(plainly, exact, strict=True)
             )
@@ -77,4 +77,4 @@ def check_strategies() -> None:
 
 
 def test_early_gradients_are_compressed_to_the_same_bits() -> None:
-    on_ranks(3, check_strategies)
+    on_ranks(2, check_strategies)
