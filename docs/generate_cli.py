@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -27,11 +28,14 @@ from beowulf.errors import (
 from beowulf.hardware.accounting import Usage
 from beowulf.hardware.findings import good
 from beowulf.hardware.nodes import parse_reports
+from beowulf.hardware.prediction import Prediction
+from beowulf.job.paces import Paces, RankPace
 from beowulf.job.record import FINAL_STATES, JobRecord, Progress, State
 from beowulf.lab.machine import Machine
 from beowulf.lab.network import Cable
 from beowulf.lab.status import NodeStatus
 from beowulf.rank.script import COMMAND_NOT_FOUND
+from beowulf.runner.explanation import Explanation
 from beowulf.runner.outcome import CANCELLED_EXIT_CODE, TIMEOUT_EXIT_CODE
 
 if TYPE_CHECKING:
@@ -66,9 +70,12 @@ means something else, not when one is added.
 
 | command | document |
 |---|---|
-| `submit --json`, `status --json` | `{{"schema": {schema}, "job": RECORD}}` |
+| `submit --json` | `{{"schema": {schema}, "job": RECORD}}` |
+| `status --json` | `{{"schema": {schema}, "job": RECORD, "burden": {{"host", "gain"}}}}`; the \
+host without which steps would certainly be faster, and by which part at least; mostly null |
 | `jobs --json`, `cancel --json`, `wait --json` | `{{"schema": {schema}, "jobs": [RECORD, ...]}}` |
 | `submit --array ... --json` | the same, each RECORD with the `settings` of its trial |
+| `submit --explain --json` | `{{"schema": {schema}, "explanation": EXPLANATION}}` |
 | `cluster list --json` | `{{"schema": {schema}, "clusters": [{{"name", "host", "user", "port", \
 "fingerprint", "default"}}, ...]}}` |
 | `fetch --json` | `{{"schema": {schema}, "fetch": {{"id", "directory", "files", "brought", \
@@ -77,6 +84,12 @@ means something else, not when one is added.
 | `history --json` | `{{"schema": {schema}, "cluster": NAME, "since", "of_everybody", \
 "users": [USER, ...]}}`; `of_everybody` is false where only one's own jobs are to be seen |
 | `check --json` | `{{"schema": {schema}, "cluster": NAME, "ok", "findings": [FINDING, ...]}}` |
+| `bench --json` | `{{"schema": {schema}, "cluster": NAME, "job", "measured": MEASURED, \
+"findings": [FINDING, ...], "left_out": [{{"name", "state"}}, ...], "picture"}}`; NAME is null on \
+this computer |
+| `predict --json` | `{{"schema": {schema}, "cluster": NAME, "name", "figures_from", "batch", \
+"gradient_bytes", "nodes_per_s", "measured_at", "predictions": [PREDICTION, ...], "advice", \
+"picture"}}` |
 | `logs --json` | `{{"schema": {schema}, "log": {{"id", "offset", "lines"}}}}`; `offset` is the \
 log's size in bytes |
 
@@ -92,6 +105,18 @@ A `RECORD` holds:
 
 {progress_fields}
 
+`paces`, unless it is null, with medians of the newest steps:
+
+{paces_fields}
+
+and in its `ranks`, for each rank:
+
+{rank_fields}
+
+An `EXPLANATION` holds what is known before a job is submitted:
+
+{explanation_fields}
+
 A `NODE` of a cluster holds:
 
 {cluster_node_fields}
@@ -101,6 +126,13 @@ A `USER`, from Slurm's accounts, and a `FINDING`:
 {usage_fields}
 
 {finding_fields}
+
+`MEASURED` has `measured_at`, `age_s`, and lists of objects: `nodes` (`name`, `cores`, `flops` in
+operations/s, `memory_bytes_per_s`, `ports` as the kernel tells them), `wires` (one per
+direction: `source`, `target`, `bytes_per_s`, `both_bytes_per_s` with both directions at once,
+`latency_s`) and `allreduce` (`size_bytes`, `seconds`). A `PREDICTION`:
+
+{prediction_fields}
 
 `lab list --json` prints `{{"schema": {schema}, "labs": [{{"name"}}, ...]}}`, and
 `lab status --json` prints `{{"schema": {schema}, "lab": LAB}}`, also of a lab that does not exist.
@@ -170,6 +202,7 @@ RECORD_FIELDS = {
     "result": "what `result.json` holds, or null",
     "pictures": "the pictures in the job directory, a list of paths",
     "slurm_job_id": "the latest attempt's number in Slurm's queue; null on this computer",
+    "paces": "how fast each rank is, by `status` and for a job that averages; else null",
     "elapsed_s": "seconds that the latest attempt has run, or null",
 }
 
@@ -179,6 +212,34 @@ PROGRESS_FIELDS = {
     "loss": "the newest loss, or null if the script averages none",
     "samples_per_s": "samples per second, all ranks together, or null",
     "time_left_s": "seconds left at this speed, or null",
+}
+
+PACES_FIELDS = {
+    "steps": "how many of the newest steps had these shares",
+    "step_s": "seconds that a step takes",
+    "wire_s": "seconds of it in which even the slowest rank waits for gradients, or null",
+    "ranks": "one for each rank",
+}
+
+RANK_FIELDS = {
+    "rank": "its number",
+    "host": "where it runs, or null",
+    "share": "its samples in a step",
+    "compute_s": "seconds that it computes on them",
+    "samples_per_s": "its samples per second of computing, or null",
+}
+
+EXPLANATION_FIELDS = {
+    "cluster": "the cluster's name; null on this computer",
+    "name": "the job's name",
+    "command": "what each rank runs, a list of words",
+    "ranks": "how many ranks, or null if that depends on what Slurm has to give",
+    "nodes": 'how many nodes, as `"3"` or `"2-4"`; null for any on which there are cores',
+    "ranks_per_node": "how many ranks on each, or null",
+    "threads_per_rank": "how many threads each rank may use; null for its part of its node's cores",
+    "averaging": "how the script averages gradients, and where it says so, in words",
+    "settings": "what Open MPI is told: `name`, `value` and `reason` of each parameter",
+    "script": "the batch script; `@JOB_ID@` and `@JOB_KEY@` stand for what only a job has",
 }
 
 CLUSTER_NODE_FIELDS = {
@@ -210,6 +271,18 @@ FINDING_FIELDS = {
     "is_good": "true, false, or null if it could not be tried",
     "words": "what was found",
     "remedy": "what to do about it; empty if there is nothing",
+}
+
+PREDICTION_FIELDS = {
+    "nodes": "how many nodes",
+    "strategy": "how gradients are averaged",
+    "measured": "how many of these nodes were measured; the others are presumed to be like them",
+    "step_s": "seconds per step",
+    "compute_s": "seconds that the slowest node computes in it",
+    "wire_s": "seconds that the wire is busy in it",
+    "samples_per_s": "samples per second, all nodes together",
+    "efficiency": "the part of what all nodes would do if none waited",
+    "limited_by": "`compute`, `wire` or `latency`",
 }
 
 NODE_FIELDS = {
@@ -323,8 +396,16 @@ def _json_section() -> str:
     return JSON.format(
         schema=SCHEMA,
         record_fields=_table(("field", "meaning"), _described(example, RECORD_FIELDS)),
+        paces_fields=_table(("field", "meaning"), _described(example["paces"], PACES_FIELDS)),
+        rank_fields=_table(
+            ("field", "meaning"), _described(example["paces"]["ranks"][0], RANK_FIELDS)
+        ),
         progress_fields=_table(
             ("field", "meaning"), _described(example["progress"], PROGRESS_FIELDS)
+        ),
+        explanation_fields=_table(
+            ("field", "meaning"),
+            _described((one.name for one in fields(Explanation)), EXPLANATION_FIELDS),
         ),
         cluster_node_fields=_table(
             ("field", "meaning"),
@@ -335,6 +416,9 @@ def _json_section() -> str:
         ),
         finding_fields=_table(
             ("field", "meaning"), _described(good("slurm", "").to_json(), FINDING_FIELDS)
+        ),
+        prediction_fields=_table(
+            ("field", "meaning"), _described(_prediction().to_json(), PREDICTION_FIELDS)
         ),
         node_fields=_table(("field", "meaning"), _described(_node().to_json(), NODE_FIELDS)),
         example=json.dumps({"schema": SCHEMA, "job": example}, indent=2),
@@ -366,7 +450,20 @@ def _example() -> JobRecord:
             "test_accuracy": 0.9889,
         },
         pictures=(f"{directory}/loss.png",),
+        paces=Paces(
+            steps=32,
+            step_s=0.001023,
+            wire_s=0.000112,
+            ranks=(
+                RankPace(0, "laptop", 128, 0.00081, 158024.7),
+                RankPace(1, "laptop", 128, 0.00083, 154216.9),
+            ),
+        ),
     )
+
+
+def _prediction() -> Prediction:
+    return Prediction(1, "dense", 1, 1.0, 1.0, 0.0, 1.0, 1.0, "compute")
 
 
 def _node() -> NodeStatus:

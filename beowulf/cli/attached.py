@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from beowulf.cli.harmless import Harmless, line, log_writer
 from beowulf.cli.output import (
     NOTHING_TO_RESUME,
     duration,
@@ -36,15 +37,16 @@ MOST_BAR_COLUMNS = 30
 LONGEST_LINE_BYTES = 65_536
 
 
-def attend(backend: Backend, job_id: str, log_start: int, *, as_json: bool) -> int:
+def attend(backend: Backend, record: JobRecord, log_start: int, *, as_json: bool) -> int:
     """Follow a job to its end, print how it ended, and return its own exit status.
+
+    ``record`` is how it was when it was accepted: its ID is told before anything is asked.
 
     The log is shown from byte ``log_start``: a resumed job's from where it had ended.
 
     With ``as_json``, standard output gets the one document and the log goes to
     standard error. Ctrl-C leaves the job running.
     """
-    record = backend.record(job_id)
     say_what_next(record)
     try:
         record = _follow(backend, record, log_start, to_stderr=as_json)
@@ -60,11 +62,7 @@ def attend(backend: Backend, job_id: str, log_start: int, *, as_json: bool) -> i
 
 def _follow(backend: Backend, record: JobRecord, log_start: int, *, to_stderr: bool) -> JobRecord:
     """Show a job's log and progress until it is over, and return how it is then."""
-    stream = (sys.stderr if to_stderr else sys.stdout).buffer
-
-    def write_raw(text: bytes) -> None:
-        stream.write(text)
-        stream.flush()
+    write_plain = log_writer(sys.stderr if to_stderr else sys.stdout)
 
     def pass_on(
         write: Callable[[bytes], None], show: Callable[[Progress | None], None]
@@ -80,15 +78,15 @@ def _follow(backend: Backend, record: JobRecord, log_start: int, *, to_stderr: b
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        return pass_on(write_raw, plain_progress())
+        return pass_on(write_plain, plain_progress())
     with Live(console=console, refresh_per_second=8, transient=True) as live:
+        harmless = Harmless()
 
         def write_above(text: bytes) -> None:
             if sys.stdout.isatty() or to_stderr:
-                # What comes from a rank is shown, not interpreted.
-                console.out(text.decode(errors="replace"), end="", highlight=False)
+                console.out(harmless(text), end="", highlight=False)
             else:
-                write_raw(text)
+                write_plain(text)
 
         return pass_on(_whole_lines(write_above), live_progress(live))
 
@@ -159,7 +157,7 @@ def _say_end(record: JobRecord) -> None:
     """Print how a job ended and where everything is."""
     colour = "green" if record.state == "COMPLETED" else "red"
     head = click.style(record.state, fg=colour, bold=True)
-    say(f"\n{head} job {record.id} ({record.name}) after {duration(record.elapsed_s)}")
+    say(f"\n{head} job {record.id} ({line(record.name)}) after {duration(record.elapsed_s)}")
     lines = [("reason", record.reason)] if record.reason else []
     if record.state == "COMPLETED":
         lines += result_lines(record)
@@ -171,4 +169,4 @@ def _say_end(record: JobRecord) -> None:
         lines.append(("go on", NOTHING_TO_RESUME))
     width = max(len(label) for label, _ in lines)
     for label, value in lines:
-        say(f"  {label:<{width}}  {value}")
+        say(f"  {line(label):<{width}}  {line(value)}")

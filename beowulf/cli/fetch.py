@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from beowulf.cli.harmless import line
 from beowulf.cli.output import json_option, print_json, say
 from beowulf.cli.parameters import cluster_option, job_argument
 from beowulf.runner.choice import open_backend
@@ -20,7 +21,7 @@ WITHOUT = ("code", "checkpoints", "heartbeat")
     "--to",
     "target",
     type=click.Path(path_type=Path, file_okay=False),
-    help="The directory to write to; job-ID here if left out.",
+    help="The directory to write to; CLUSTER-job-ID here if left out, job-ID for this computer's.",
 )
 @click.option("--checkpoints", is_flag=True, help="Bring its checkpoints as well.")
 @click.option("--code", is_flag=True, help="Bring the code that it ran as well.")
@@ -34,7 +35,7 @@ def command(job_id: str | None, target: Path | None, **flags: Any) -> None:
     backend = open_backend(flags["cluster"])
     record = backend.record(job_id)
     without = [name for name in WITHOUT if not flags.get(name)]
-    where = target or Path(f"job-{record.id}")
+    where = target or default_target(backend.cluster, record.id)
     arrival = backend.fetch(record.id, where, without)
     if flags["as_json"]:
         print_json(
@@ -48,6 +49,11 @@ def command(job_id: str | None, target: Path | None, **flags: Any) -> None:
         )
         return
     for name in sorted(arrival.brought):
-        click.echo(where / name)
+        click.echo(line(str(where / name)))
     unchanged = f", {len(arrival.kept)} unchanged" if arrival.kept else ""
     say(f"{len(arrival.brought)} files, {arrival.size_bytes / 1e6:.1f} MB{unchanged}, in {where}")
+
+
+def default_target(cluster: str | None, job_id: str) -> Path:
+    """Return where a job's files go by themselves: each cluster has a job 1 of its own."""
+    return Path(f"job-{job_id}" if cluster is None else f"{cluster}-job-{job_id}")

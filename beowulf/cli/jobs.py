@@ -18,6 +18,7 @@ from beowulf.cli.output import (
     say,
 )
 from beowulf.cli.parameters import cluster_option
+from beowulf.errors import one_line
 from beowulf.runner.choice import open_backend
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def command(last: int | None, cluster: str | None, as_json: bool) -> None:
 
 def _print_table(records: list[JobRecord]) -> None:
     """Print one line per job. On a terminal nothing but the reason is ever cut off."""
-    rows = [_cells(record) for record in records]
+    rows = [{name: one_line(cell) for name, cell in _cells(record).items()} for record in records]
     columns = [*rows[0]]
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in columns}
     if sys.stdout.isatty():

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from beowulf.cli.harmless import log_writer
 from beowulf.cli.output import json_option, print_json
 from beowulf.cli.parameters import cluster_option, job_argument
 from beowulf.runner.choice import open_backend
@@ -24,18 +25,15 @@ def command(
     if as_json and keep_following:
         raise click.UsageError("--json prints one document and cannot follow; leave out -f")
     backend = open_backend(cluster)
-    log = backend.log(job_id, tail)
     if as_json:
-        lines = log.data.decode(errors="replace").splitlines()
+        pieces: list[bytes] = []
+        log = backend.log(job_id, tail, pieces.append)
+        lines = b"".join(pieces).decode(errors="replace").splitlines()
         print_json(log={"id": log.job_id, "offset": log.offset, "lines": lines})
         return
-    _write(log.data)
+    write = log_writer(sys.stdout)
+    log = backend.log(job_id, tail, write)
     if keep_following:
         for news in backend.follow(log.job_id, log.offset):
-            _write(news.log)
-
-
-def _write(text: bytes) -> None:
-    """Pass the ranks' bytes on as they are."""
-    sys.stdout.buffer.write(text)
-    sys.stdout.buffer.flush()
+            write(news.log)
+    write(b"")

@@ -35,6 +35,8 @@ VERBS = {
     "nodes": "List the cluster's machines and what runs there.",
     "history": "Say who used how many core-hours.",
     "check": "Say what is wrong with a cluster, and what to do.",
+    "bench": "Measure how fast each node computes and what each wire carries.",
+    "predict": "Predict a job's steps on other numbers of nodes.",
     "lab": "Run a lab of virtual machines on this computer.",
     "completion": "Print the completion script of a shell.",
 }

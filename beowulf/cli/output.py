@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from beowulf.cli.harmless import line
+from beowulf.job.figures import KEY as FIGURES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -82,7 +85,7 @@ STATE_COLOURS = {
 
 def say_what_next(record: JobRecord) -> None:
     """Print the commands with which to come back to a job."""
-    say(f"job {record.id} ({record.name}) in {record.directory}")
+    say(f"job {record.id} ({line(record.name)}) in {line(record.directory)}")
     say(f"  follow: beowulf logs -f {record.id}")
     say(f"  look:   beowulf status {record.id}")
     say(f"  end:    beowulf cancel {record.id}")
@@ -94,5 +97,5 @@ def result_lines(record: JobRecord) -> list[tuple[str, str]]:
     return [
         (name, number(value) if isinstance(value, float) else str(value))
         for name, value in reported
-        if value is not None
+        if value is not None and not (name == FIGURES and isinstance(value, dict))  # for predict
     ]

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from beowulf.cli.harmless import line
 from beowulf.cli.output import (
     NOTHING_TO_RESUME,
     STATE_COLOURS,
     duration,
     json_option,
+    number,
     print_json,
     progress_words,
     result_lines,
     say,
 )
 from beowulf.cli.parameters import cluster_option, job_argument
+from beowulf.job.directory import JobDirectory
+from beowulf.limits.unplug import unplugging
 from beowulf.runner.choice import open_backend
 
 if TYPE_CHECKING:
     from beowulf.job.record import JobRecord
-    from beowulf.runner.backend import Log
+    from beowulf.limits.unplug import Unplugging
 
 LOG_LINES = 15
-TAIL_LINES = 200  # of which the launcher's notice may take most
+CERTAIN_STEPS = 16  # with the same shares: fewer prove nothing
 # What Open MPI's launcher says below a rank's own words, which tell more.
 LAUNCHER_NOTICE = re.compile(r"^-{60,}\nprterun .*?^-{60,}\n", re.DOTALL | re.MULTILINE)
 
@@ -37,21 +42,24 @@ LAUNCHER_NOTICE = re.compile(r"^-{60,}\nprterun .*?^-{60,}\n", re.DOTALL | re.MU
 def command(job_id: str | None, cluster: str | None, as_json: bool) -> None:
     """Say how a job is, and why. Without ID: the newest job."""
     backend = open_backend(cluster)
-    record = backend.record(job_id)
     if as_json:
-        print_json(job=record.to_json())
+        known = backend.record(job_id)
+        found = burden(known)
+        print_json(job=known.to_json(), burden=vars(found) if found else None)
         return
+    record, last_words = backend.examine(job_id)
+    colour = STATE_COLOURS.get(record.state)
     for label, value in _lines(record):
-        click.echo(f"{label:<10} {value}")
-    if record.state == "FAILED":
-        _print_last_lines(backend.log(record.id, TAIL_LINES))
+        shown = line(value)
+        click.echo(f"{label:<10} {click.style(shown, fg=colour) if label == 'state' else shown}")
+    if last_words:
+        _print_last_lines(JobDirectory(Path(record.directory)).log, last_words)
     for hint in hints(record):
         say(hint)
 
 
 def _lines(record: JobRecord) -> list[tuple[str, str]]:
-    state = click.style(record.state, fg=STATE_COLOURS.get(record.state))
-    lines = [("job", f"{record.id}  {record.name}"), ("state", state)]
+    lines = [("job", f"{record.id}  {record.name}"), ("state", record.state)]
     if record.reason:
         lines.append(("reason", record.reason))
     if record.exit_code is not None:
@@ -64,6 +72,7 @@ def _lines(record: JobRecord) -> list[tuple[str, str]]:
     if record.progress:
         words = progress_words(vars(record.progress) | _final(record))
         lines.append(("progress", words))
+    lines += _rank_lines(record)
     if record.state == "COMPLETED":
         lines += [("result", f"{name} = {value}") for name, value in result_lines(record)]
     lines += [("picture", picture) for picture in record.pictures]
@@ -71,18 +80,52 @@ def _lines(record: JobRecord) -> list[tuple[str, str]]:
     return lines
 
 
+def _rank_lines(record: JobRecord) -> list[tuple[str, str]]:
+    """Say where each rank is, how fast, and what it gets of each batch, if there are several."""
+    if record.paces is None or len(record.paces.ranks) < 2:
+        return []
+    ranks = record.paces.ranks
+    batch = sum(rank.share for rank in ranks)
+    host_width = max(len(rank.host or "?") for rank in ranks)
+    lines = []
+    for rank in ranks:
+        host, speed = f"{rank.host or '?':<{host_width}}", f"{number(rank.samples_per_s):>6}"
+        part = f"{rank.share} of {batch} samples ({100 * rank.share / batch:.0f} %)"
+        lines.append((f"rank {rank.rank}", f"{host}  {speed} samples/s  {part}"))
+    found = burden(record)
+    if found:
+        gain = f"{100 * found.gain:.0f} %"
+        lines.append(("advice", f"unplugging {found.host} would make this {gain} faster"))
+    return lines
+
+
+def burden(record: JobRecord) -> Unplugging | None:
+    """Return the host without which the job would certainly be faster, if there is one."""
+    paces = record.paces
+    if paces is None or paces.wire_s is None or paces.steps < CERTAIN_STEPS:
+        return None
+    ranks = paces.ranks
+    return unplugging(
+        hosts=[rank.host for rank in ranks],
+        shares=[rank.share for rank in ranks],
+        compute_s=[rank.compute_s for rank in ranks],
+        step_s=paces.step_s,
+        wire_s=paces.wire_s,
+    )
+
+
 def _final(record: JobRecord) -> dict[str, None]:
     """No time is left for a job that is over."""
     return {"time_left_s": None} if record.is_over else {}
 
 
-def _print_last_lines(log: Log) -> None:
-    text = log.data.decode(errors="replace")
+def _print_last_lines(path: Path, last_words: bytes) -> None:
+    text = last_words.decode(errors="replace")
     lines = LAUNCHER_NOTICE.sub("", text).splitlines()
     if lines:
-        say(f"\nlast lines of {log.path}:")
-        for line in lines[-LOG_LINES:]:
-            click.echo(f"  {line}")
+        say(f"\nlast lines of {line(str(path))}:")
+        for one in lines[-LOG_LINES:]:
+            click.echo(f"  {line(one)}")
 
 
 def hints(record: JobRecord) -> list[str]:

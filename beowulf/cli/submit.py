@@ -59,6 +59,9 @@ RESOURCE_FLAGS = (
     metavar="NAME=V1,V2,...",
     help="Submit one job per value, given to the script as --NAME VALUE.",
 )
+@click.option(
+    "--explain", is_flag=True, help="Show what would be run, and why, without submitting it."
+)
 @click.option("--detach", is_flag=True, help="Return at once instead of following the job.")
 @cluster_option
 @json_option
@@ -69,23 +72,29 @@ def command(script: str | None, **flags: Any) -> int:
     job, so you can go on editing. Ctrl-C stops following, not the job.
     """
     backend = open_backend(flags["cluster"])
+    if flags["explain"]:
+        _refuse_with_explain(flags)
     overrides = {name: flags[name] for name in RESOURCE_FLAGS}
     if flags["resume"] is not None:
         _refuse_with_resume(script, flags)
-        log_start = backend.log(flags["resume"], tail=0).offset
-        directory = backend.resume(flags["resume"], **overrides)
+        log_start = backend.log(flags["resume"], 0, len).offset
+        record = backend.resume(flags["resume"], **overrides)
     else:
         spec, work_directory = _read_request(script, flags)
         spec = spec.with_resources(**overrides)
+        if flags["explain"]:
+            from beowulf.cli.explain import explain  # noqa: PLC0415 - most submits don't
+
+            return explain(backend, spec, work_directory, as_json=flags["as_json"])
         if flags["array"]:
             return _sweep(backend, spec, work_directory, flags)
         log_start = 0
-        directory = backend.submit(spec, work_directory, flags["after"])
+        record = backend.submit(spec, work_directory, flags["after"])
     if flags["detach"]:
-        return _detach(backend.record(directory.job_id), as_json=flags["as_json"])
+        return _detach(record, as_json=flags["as_json"])
     from beowulf.cli.attached import attend  # noqa: PLC0415 - rich is slow to import
 
-    return attend(backend, directory.job_id, log_start, as_json=flags["as_json"])
+    return attend(backend, record, log_start, as_json=flags["as_json"])
 
 
 def _sweep(backend: Backend, spec: JobSpec, work_directory: Path, flags: dict[str, Any]) -> int:
@@ -185,6 +194,15 @@ def _refuse_with_resume(script: str | None, flags: dict[str, Any]) -> None:
         raise InvalidInput(
             "--resume", f"a resumed job keeps its {given[0]}", "leave it out, or submit a new job"
         )
+
+
+def _refuse_with_explain(flags: dict[str, Any]) -> None:
+    """Explaining is about one new job, which is not started: refuse what asks for more."""
+    for name in ("resume", "array", "after", "detach"):
+        if flags[name]:
+            raise InvalidInput(
+                "--explain", f"it cannot explain --{name}", f"leave --{name} or --explain out"
+            )
 
 
 def _detach(record: JobRecord, *, as_json: bool) -> int:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from beowulf.errors import one_line
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -28,7 +30,11 @@ class Table:
     """The column whose cells have colours."""
 
     def show(self, rows: Sequence[Mapping[str, str]], colours: Sequence[str | None] = ()) -> None:
-        """Print a heading and one line per row, each with the colour of its coloured cell."""
+        """Print a heading and one line per row, each with the colour of its coloured cell.
+
+        Jobs of other people are named in some tables: what a terminal would obey is spelled out.
+        """
+        rows = [{name: one_line(cell) for name, cell in row.items()} for row in rows]
         widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
         if sys.stdout.isatty():
             widths = self.fit(widths, shutil.get_terminal_size().columns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,9 @@ from beowulf.errors import BeowulfError, ConnectionLost, one_line
 from beowulf.head import cancelling, fetching, following, resumption, submission
 from beowulf.head.frames import FrameReader, Peer
 from beowulf.head.records import Slurm, job_root, record_of, records_of
+from beowulf.job.follow import last_words
 from beowulf.job.heartbeat import place_of
-from beowulf.job.record import refuse_unless_running
+from beowulf.job.record import refuse_unless_running, with_paces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,9 +32,14 @@ def records(peer: Peer, document: dict[str, Any]) -> None:
 
 
 def record(peer: Peer, document: dict[str, Any]) -> None:
-    """Tell the record of one job; without ID, of the newest."""
+    """Tell the record of one job; without ID, of the newest.
+
+    ``last_words`` asks for the last of what it printed as well, if it failed.
+    """
     directory: JobDirectory = fetching.named(document.get("id"))
-    peer.tell(job=record_of(directory, Slurm()).to_json())
+    found = with_paces(record_of(directory, Slurm()), directory)
+    wanted = document.get("last_words") and found.state == "FAILED"
+    peer.tell(last_words(directory.log) if wanted else b"", job=found.to_json())
 
 
 def place(peer: Peer, document: dict[str, Any]) -> None:
@@ -51,9 +58,14 @@ def place(peer: Peer, document: dict[str, Any]) -> None:
     )
 
 
+# A client that says nothing for so long is gone, though nobody may have said so: a laptop that
+# sleeps, a cable that is out. While it is waited for, what it holds is locked for its next try.
+CLIENT_SILENCE_S = 120.0
+
 ANSWERS: dict[str, Callable[[Peer, dict[str, Any]], None]] = {
     "record": record,
     "records": records,
+    "facts": submission.facts,
     "submit": submission.submit,
     "resume": resumption.resume,
     "cancel": cancelling.cancel,
@@ -69,7 +81,7 @@ def main() -> None:
     """Answer the request that comes on standard input."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a submission goes on when the client is cut off
     os.umask(0o077)  # a job's files are its owner's
-    peer = Peer(FrameReader(lambda most: os.read(0, most)), sys.stdout.buffer)
+    peer = Peer(FrameReader(_receive), sys.stdout.buffer)
     try:
         document = peer.hear().document
         ANSWERS[str(document["request"])](peer, document)
@@ -84,6 +96,13 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - it must reach the client as words
         said = f"on the head: {type(error).__name__}: {one_line(str(error))}"
         peer.tell(error=_wire(BeowulfError(said)))
+
+
+def _receive(most: int) -> bytes:
+    readable, _, _ = select.select([0], [], [], CLIENT_SILENCE_S)
+    if not readable:
+        raise ConnectionLost(f"the client has said nothing for {CLIENT_SILENCE_S:.0f} s")
+    return os.read(0, most)
 
 
 def _wire(error: BeowulfError) -> dict[str, Any]:

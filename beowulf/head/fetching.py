@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from beowulf.head.frames import CHUNK_BYTES, Frame
 from beowulf.head.records import job_root
-from beowulf.job.follow import LogReader, tail
+from beowulf.job.follow import LogReader, pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,26 +18,17 @@ if TYPE_CHECKING:
     from beowulf.head.frames import Peer
     from beowulf.job.directory import JobDirectory
 
-OF_NO_USE_ELSEWHERE = re.compile(r"supervisor\.lock|key|claim-[0-9]+")
+OF_NO_USE_ELSEWHERE = re.compile(r"supervisor\.lock|claim-[0-9]+")
 
 
 def log(peer: Peer, document: dict[str, Any]) -> None:
-    """Tell what a job has printed, or the end of it."""
+    """Tell what a job has printed, or the end of it, piece by piece."""
     directory = named(document.get("id"))
     reader = LogReader(directory.log)
-    lines = document.get("tail")
-    begin: dict[str, Any] = {"id": directory.job_id, "path": str(directory.log)}
-    if lines is not None:
-        data = tail(reader, int(lines))
-        peer.tell(data, **begin, offset=reader.offset)
-        return
-    end = reader.size()  # what is printed from now on is for another time
-    while reader.offset < end:
-        data = reader.read(min(CHUNK_BYTES, end - reader.offset))
-        if not data:
-            break
-        peer.tell(data, **begin, offset=reader.offset, more=True)
-    peer.tell(**begin, offset=reader.offset)
+    tail = document.get("tail")
+    for piece in pieces(reader, None if tail is None else int(tail)):
+        peer.tell(piece, more=True)
+    peer.tell(id=directory.job_id, offset=reader.offset)
 
 
 def named(job_id: object) -> JobDirectory:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from beowulf.errors import ConnectionLost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 MOST_LINE_BYTES = 64 << 20
 CHUNK_BYTES = 1 << 18
 BYTES = "bytes"
+SIGN_OF_LIFE_S = 5.0
+JOB_ID = "@JOB_ID@"  # stands in a rendered script for the ID that it has not got yet
 
 
 @dataclass(frozen=True)
@@ -94,11 +98,34 @@ class Peer:
 
     reader: FrameReader
     output: BinaryIO
+    _telling: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def tell(self, data: bytes = b"", **document: Any) -> None:
         """Send a frame."""
-        self.output.write(Frame(document, data).encode())
-        self.output.flush()
+        with self._telling:
+            self.output.write(Frame(document, data).encode())
+            self.output.flush()
+
+    @contextlib.contextmanager
+    def showing_life(self, every_s: float = SIGN_OF_LIFE_S) -> Iterator[None]:
+        """Tell the client every few seconds that its request is worked on.
+
+        Else it could not know a slow wire, a slow disk or a slow Slurm from a head that is gone.
+        """
+        ended = threading.Event()
+
+        def tell() -> None:
+            with contextlib.suppress(OSError, ValueError):  # whoever works on finds out as well
+                while not ended.wait(every_s):
+                    self.tell(waiting=True)
+
+        thread = threading.Thread(target=tell, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join(every_s)
 
     def hear(self) -> Frame:
         """Return the client's next frame.

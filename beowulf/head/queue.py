@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from beowulf.errors import BeowulfError, CommandFailed, one_line
+from beowulf.job.slurm_words import is_refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
-COMMENT = "beowulf:"
+COMMENT = "beowulf"
 SUBMIT_TIMEOUT_S = 60
 ASK_TIMEOUT_S = 20
 FIELDS = "%i|%T|%r|%D|%N|%S|%e|%k"
@@ -25,7 +27,11 @@ OVER = frozenset({
 })  # fmt: skip
 
 
-class SlurmSilent(BeowulfError):
+class SlurmUnclear(BeowulfError):
+    """Nobody knows whether Slurm did what it was asked."""
+
+
+class SlurmSilent(SlurmUnclear):
     """Slurm's controller does not answer; ``said`` is how that was noticed."""
 
     def __init__(self, said: str) -> None:
@@ -62,6 +68,15 @@ class Queued:
     def is_pending(self) -> bool:
         """Say whether the job waits for its turn."""
         return self.state == "PENDING"
+
+    def is_of(self, job_id: str, key: str = "") -> bool:
+        """Say whether it was given to Slurm for this job, by the request with this key if any.
+
+        Slurm's numbers alone don't tell: they begin anew when a cluster is made anew.
+        """
+        name, _, rest = self.comment.partition(":")
+        found, _, its_key = rest.partition(":")
+        return name == COMMENT and found == job_id and (not key or its_key == key)
 
 
 def slurm(*arguments: str, timeout_s: float = ASK_TIMEOUT_S) -> str:
@@ -145,12 +160,18 @@ def submit(script: Path) -> int:
 
     Raises:
         SlurmRefused: Slurm does not take it.
-        SlurmSilent: It is not known whether Slurm took it.
+        SlurmUnclear: It is not known whether Slurm took it.
     """
-    told = slurm("sbatch", "--parsable", str(script), timeout_s=SUBMIT_TIMEOUT_S)
+    try:
+        told = slurm("sbatch", "--parsable", str(script), timeout_s=SUBMIT_TIMEOUT_S)
+    except SlurmRefused as refusal:
+        # sbatch fails as well where Slurm has taken the job and only its answer was lost.
+        if is_refusal(refusal.said):
+            raise
+        raise SlurmUnclear(f"sbatch failed ({refusal.said})") from None
     number = told.strip().partition(";")[0]
     if not number.isdecimal():
-        raise SlurmSilent(f"sbatch printed no job number: {one_line(told.strip())!r}")
+        raise SlurmUnclear(f"sbatch printed no job number: {one_line(told.strip())!r}")
     return int(number)
 
 
@@ -164,10 +185,13 @@ def test(script: Path) -> None:
     slurm("sbatch", "--test-only", str(script), timeout_s=SUBMIT_TIMEOUT_S)
 
 
-def cancel(number: int) -> None:
-    """Ask Slurm to end a job; one that it has finished with stays as it is."""
+def cancel(numbers: Iterable[int]) -> None:
+    """Ask Slurm to end jobs, all with one command; those it has finished with stay as they are."""
+    words = [str(number) for number in numbers]
+    if not words:
+        return
     try:
-        slurm("scancel", str(number))
+        slurm("scancel", *words)
     except SlurmRefused as refusal:
         if "Invalid job id" not in refusal.said:
             raise

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from beowulf.durable import write_file
 from beowulf.errors import BeowulfError
 from beowulf.head import queue
-from beowulf.job.events import record_event
-from beowulf.job.record import JobRecord, read_exit_code, read_record, read_slurm_job_id
+from beowulf.head.endings import Gone, settle
+from beowulf.head.given import number_of, remember
+from beowulf.job.lock import is_locked
+from beowulf.job.record import JobRecord, read_exit_code, read_record
 from beowulf.job.root import JobRoot
 from beowulf.job.slurm_nodes import COMMAND, NodeState, parse_nodes
-from beowulf.job.slurm_words import ended_in_words, waiting_in_words
+from beowulf.job.slurm_words import waiting_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,12 +23,8 @@ if TYPE_CHECKING:
     from beowulf.head.queue import Queued
     from beowulf.job.directory import JobDirectory
 
-NEVER_GIVEN = "it was never given to Slurm; submit it again"
-FORGOTTEN = "Slurm does not know it any more, and it left no word of how it ended"
+NEVER_GIVEN = "it was never given to Slurm; {remedy}"
 SILENT = "{said}; the job is not lost"
-# Slurm's word that a job is over may come before the supervisor's, over NFS.
-LAST_WORDS_S = 3.0
-POLL_S = 0.1
 
 
 def job_root() -> JobRoot:
@@ -67,61 +63,57 @@ class Slurm:
         return self._nodes
 
 
-def record_of(directory: JobDirectory, slurm: Slurm) -> JobRecord:
-    """Return a job's record. Slurm is asked only about a job that has not written its end."""
+def record_of(directory: JobDirectory, slurm: Slurm, *, held: bool = False) -> JobRecord:
+    """Return a job's record. Slurm is asked only about a job that has not written its end.
+
+    ``held`` says that the job's lock is this process's own, and so says nothing of the job.
+    """
+    return records_of([directory], slurm, held=held)[0]
+
+
+def records_of(
+    directories: Iterable[JobDirectory], slurm: Slurm | None = None, *, held: bool = False
+) -> list[JobRecord]:
+    """Return many jobs' records, asking Slurm once at most."""
+    slurm = slurm or Slurm()
+    found = [_look(directory, slurm, held=held) for directory in directories]
+    settled = iter(settle([one for one in found if isinstance(one, Gone)]))
+    return [next(settled) if isinstance(one, Gone) else one for one in found]
+
+
+def _look(directory: JobDirectory, slurm: Slurm, *, held: bool) -> JobRecord | Gone:
     if read_exit_code(directory) is not None:
         return read_record(directory, responsible=False)
-    number = read_slurm_job_id(directory)
+    record = read_record(directory, responsible=True)
+    being_given = record.slurm_job_id is None and not held and is_locked(directory)
+    if being_given or record.is_over:  # over since the look before
+        return record
+    jobs = slurm.jobs()
+    if slurm.silent:
+        return replace(record, state="UNKNOWN", reason=SILENT.format(said=slurm.silent))
+    number = number_of(directory, record, jobs)
     if number is None:
         return _never_given(directory)
-    told = slurm.job(number)
-    if slurm.silent:
-        record = read_record(directory, responsible=True)
-        return record if record.is_over else _unknown(record, SILENT.format(said=slurm.silent))
-    if told is None or told.is_over:
-        return _over(directory, told)
-    record = read_record(directory, responsible=True)
-    if record.state == "QUEUED" and told.is_pending:
-        waits = waiting_in_words(told.reason, told.node_count, slurm.nodes())
-        return replace(record, reason=waits)
-    return record
+    if number != record.slurm_job_id:
+        remember(directory, number)
+        record = replace(record, slurm_job_id=number)
+    told = jobs.get(number)
+    if told is None or not told.is_of(directory.job_id):
+        return Gone(directory, number, None)
+    return Gone(directory, number, told) if told.is_over else _under_way(record, told, slurm)
 
 
-def records_of(directories: Iterable[JobDirectory]) -> list[JobRecord]:
-    """Return many jobs' records, asking Slurm once at most."""
-    slurm = Slurm()
-    return [record_of(directory, slurm) for directory in directories]
-
-
-def write_end(directory: JobDirectory, state: str, reason: str, exit_code: int) -> None:
-    """Write down the end of a job that could not do so itself, as its supervisor would."""
-    record_event(directory, "ended", state=state, reason=reason, exit_code=exit_code)
-    write_file(directory.exit_code, f"{exit_code}\n".encode())
+def _under_way(record: JobRecord, told: Queued, slurm: Slurm) -> JobRecord:
+    if record.state != "QUEUED" or not told.is_pending:
+        return record
+    waits = waiting_in_words(told.reason, told.node_count, slurm.nodes())
+    return replace(record, reason=waits)
 
 
 def _never_given(directory: JobDirectory) -> JobRecord:
-    """A job without Slurm's number: it is being submitted now, or nobody will."""
-    record = read_record(directory)  # its lock is held as long as it is being submitted
-    if record.state == "FAILED" and not directory.done.exists():
-        return replace(record, reason=NEVER_GIVEN)
-    return record
-
-
-def _over(directory: JobDirectory, told: Queued | None) -> JobRecord:
-    """A job that Slurm has done with, or forgotten, and that has not said how it ended."""
-    deadline = time.monotonic() + LAST_WORDS_S
-    while read_exit_code(directory) is None and time.monotonic() < deadline:
-        time.sleep(POLL_S)
-    if read_exit_code(directory) is None:
-        if told is None:
-            return _unknown(read_record(directory, responsible=True), FORGOTTEN)
-        state, reason, exit_code = ended_in_words(told.state, told.nodes)
-        if directory.done.exists():
-            state, reason, exit_code = "COMPLETED", "", 0
-        with contextlib.suppress(OSError):  # a full disk: it is asked again the next time
-            write_end(directory, state, reason, exit_code)
-    return read_record(directory, responsible=False)
-
-
-def _unknown(record: JobRecord, reason: str) -> JobRecord:
-    return replace(record, state="UNKNOWN", reason=reason)
+    """A job that is neither Slurm's nor being given to it."""
+    record = read_record(directory, responsible=False)
+    if record.state != "FAILED" or record.ended_at is not None:
+        return record
+    again = f"beowulf submit --resume {record.id}" if record.can_resume else "submit it again"
+    return replace(record, reason=NEVER_GIVEN.format(remedy=again))

@@ -103,6 +103,8 @@ class Store:
                 for chunk in chunks:
                     found.update(chunk)
                     file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())  # a name outlives a power cut, and so must what it names
             if found.hexdigest() != digest:
                 raise InvalidInput(
                     "work directory", "a file was changed while it was sent", "submit again"
@@ -115,6 +117,7 @@ class Store:
         """Write a snapshot to ``target``, which must not exist: copies, for the job to change.
 
         Raises:
+            InvalidInput: A file was damaged on the head's disk; it is removed, to travel again.
             OSError: The disk is full, or a file has left the store meanwhile.
         """
         target.mkdir()
@@ -125,9 +128,22 @@ class Store:
             elif entry.kind == "link":
                 path.symlink_to(entry.content)
             else:
-                shutil.copyfile(self.path(entry.content), path)
+                self._copy(entry, path)
                 path.chmod(entry.mode & 0o777)
                 os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))
+
+    def _copy(self, entry: Entry, target: Path) -> None:
+        source = self.path(entry.content)
+        with source.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != entry.content:
+            source.unlink(missing_ok=True)
+            raise InvalidInput(
+                "snapshot",
+                f"{entry.path}: the head's copy of this file was damaged, and is removed",
+                "submit again, and it is sent anew",
+            )
+        shutil.copyfile(source, target)
 
     def sweep(self) -> None:
         """Remove what no job has asked for in a month; it looks at most once a day."""

@@ -98,6 +98,16 @@ class JobDirectory:
         return self.path / "result.json"
 
     @property
+    def measured(self) -> Path:
+        """What ``beowulf bench`` found, in the directory of its job."""
+        return self.path / "measured.json"
+
+    @property
+    def newest_measured(self) -> Path:
+        """What it found last, beside the directory of all jobs: every job of the user reads it."""
+        return self.path.parent.parent / "measured.json"
+
+    @property
     def exit_code(self) -> Path:
         """The job's exit status, written last: its presence means that the job has ended."""
         return self.path / "exit_code"
@@ -127,15 +137,23 @@ class JobDirectory:
         return self.path / f"claim-{attempt}"
 
     @property
-    def key(self) -> Path:
-        """The name of the last request to start this job: a repeated one is known by it."""
-        return self.path / "key"
+    def allreduce_rules(self) -> Path:
+        """How Open MPI is to add up, written by the batch script on a cluster."""
+        return self.path / "allreduce.rules"
 
     @property
     def supervisor_log(self) -> Path:
         """What the supervisor itself prints: empty unless beowulf has a fault."""
         return self.path / "supervisor.log"
 
-    def pictures(self) -> list[Path]:
-        """Return the pictures that the job drew, by name."""
-        return sorted(self.path.glob("*.png"))
+    def names(self) -> frozenset[str]:
+        """Return the names of what is in it now, with one look; none if it is gone."""
+        try:
+            return frozenset(os.listdir(self.path))  # noqa: PTH208 - the names are what is wanted
+        except OSError:
+            return frozenset()
+
+    def pictures(self, names: frozenset[str] | None = None) -> list[Path]:
+        """Return the pictures that the job drew, by name; ``names`` saves a look for them."""
+        there = self.names() if names is None else names
+        return [self.path / name for name in sorted(there) if name.endswith(".png")]

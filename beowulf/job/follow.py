@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from beowulf.durable import read_tail
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 POLL_S = 0.1
 MOST_BYTES = 1 << 20
+PIECE_BYTES = 1 << 18
+BLOCK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -65,14 +69,37 @@ def news(
         time.sleep(poll_s)
 
 
-def tail(log: LogReader, lines: int) -> bytes:
-    """Return the last ``lines`` lines of a log, and read on from its end."""
-    log.offset = log.size()
-    window = 65_536
-    while True:
-        start = max(0, log.offset - window)
-        data = LogReader(log.path, start).read(log.offset - start)
-        found = data.splitlines(keepends=True)
-        if start == 0 or len(found) > lines:  # the first one may be the end of a line
-            return b"".join(found[-lines:]) if lines else b""
-        window *= 8
+def pieces(log: LogReader, lines: int | None = None) -> Iterator[bytes]:
+    """Yield what is in a log now, or its last ``lines`` lines, however long they are.
+
+    What is printed meanwhile is for another time: ``log.offset`` says where it begins.
+    """
+    end = log.size()
+    if lines is not None:
+        log.offset = start_of_last_lines(log.path, lines, end)
+    while piece := log.read(min(PIECE_BYTES, max(0, end - log.offset))):
+        yield piece
+
+
+def start_of_last_lines(path: Path, lines: int, end: int) -> int:
+    """Return where the last ``lines`` lines of the first ``end`` bytes of a file begin.
+
+    It is looked for from the end, a block at a time, and nothing of it is kept.
+    """
+    wanted = lines
+    before = end - 1  # what ends the last line begins no other
+    while wanted and before > 0:
+        begin = max(0, before - BLOCK_BYTES)
+        block = LogReader(path, begin).read(before - begin)
+        found = len(block)
+        while wanted and (found := block.rfind(b"\n", 0, found)) >= 0:
+            wanted -= 1
+            if not wanted:
+                return begin + found + 1
+        before = begin
+    return 0 if lines else end
+
+
+def last_words(path: Path) -> bytes:
+    """Return the end of a log: as much as a person would look at."""
+    return read_tail(path, BLOCK_BYTES)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
 from beowulf.durable import parse_json_lines, read_json, read_tail
 from beowulf.errors import InvalidInput, one_line
 from beowulf.job.events import read_events
+from beowulf.job.heartbeat import read_heartbeats
 from beowulf.job.lock import is_locked
+from beowulf.job.paces import Paces, paces_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +52,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class JobRecord:
-    """One job as its directory tells it. Times are ISO 8601 in UTC, or None."""
+    """One job as its directory tells it. Times are ISO 8601 in UTC, or None.
+
+    ``paces`` is there only where one job was asked for.
+    """
 
     id: str
     name: str
@@ -69,6 +73,7 @@ class JobRecord:
     result: dict[str, Any] | None
     pictures: tuple[str, ...]
     slurm_job_id: int | None = None
+    paces: Paces | None = None
 
     @property
     def can_resume(self) -> bool:
@@ -94,6 +99,7 @@ class JobRecord:
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         fields["progress"] = vars(self.progress) if self.progress else None
         fields["pictures"] = list(self.pictures)
+        fields["paces"] = self.paces.to_json() if self.paces else None
         return {**fields, "elapsed_s": self.elapsed_s}
 
     @classmethod
@@ -107,6 +113,8 @@ class JobRecord:
         progress = known.get("progress")
         known["progress"] = Progress(**progress) if progress else None
         known["pictures"] = tuple(known.get("pictures") or ())
+        paces = known.get("paces")
+        known["paces"] = Paces.from_json(paces) if paces else None
         return cls(**known)
 
 
@@ -118,7 +126,8 @@ def read_record(directory: JobDirectory, *, responsible: bool | None = None) -> 
     # The order matters. A supervisor writes the event "ended", then exit_code, then lets go.
     if responsible is None:
         responsible = is_locked(directory)
-    exit_code = read_exit_code(directory)
+    there = directory.names()  # one look, and no search for what most jobs don't have
+    exit_code = read_exit_code(directory) if directory.exit_code.name in there else None
     events = read_events(directory)
     latest = _since_last_submission(events)
     submission = _last(latest, "submitted", "resubmitted")
@@ -140,12 +149,25 @@ def read_record(directory: JobDirectory, *, responsible: bool | None = None) -> 
         submitted_at=_time_of(events[0]) if events else None,
         started_at=_time_of(_last(latest, "started")),
         ended_at=_time_of(ended),
-        progress=read_progress(directory),
+        progress=(
+            progress_of(read_newest_metrics(directory)) if directory.metrics.name in there else None
+        ),
         checkpoint_step=next(iter(directory.checkpoint_steps()), None),
-        result=_table(read_json(directory.result)),
-        pictures=tuple(str(path) for path in directory.pictures()),
-        slurm_job_id=read_slurm_job_id(directory),
+        result=_table(read_json(directory.result)) if directory.result.name in there else None,
+        pictures=tuple(str(path) for path in directory.pictures(there)),
+        slurm_job_id=(
+            read_slurm_job_id(directory) if directory.slurm_job_id.name in there else None
+        ),
     )
+
+
+def with_paces(record: JobRecord, directory: JobDirectory) -> JobRecord:
+    """Return the record with what is known of single ranks, which takes a file of each to read."""
+    paces = paces_of(read_newest_metrics(directory))
+    if paces is None:
+        return record
+    said = read_heartbeats(directory, len(paces.ranks))
+    return replace(record, paces=paces.on_hosts({beat.rank: beat.host for beat in said}))
 
 
 def read_exit_code(directory: JobDirectory) -> int | None:
@@ -223,11 +245,9 @@ def _last(events: Sequence[dict[str, Any]], *names: str) -> dict[str, Any]:
     return next((event for event in reversed(events) if event.get("event") in names), {})
 
 
-def read_progress(directory: JobDirectory) -> Progress | None:
-    """Return how far the job's training is, or None if it has not reported a step."""
-    return progress_of(
-        list(parse_json_lines(read_tail(directory.metrics, TAIL_BYTES)))[-SPEED_LINES:]
-    )
+def read_newest_metrics(directory: JobDirectory) -> list[dict[str, Any]]:
+    """Return the last lines of the metrics, at most as many as tell how fast the job is now."""
+    return list(parse_json_lines(read_tail(directory.metrics, TAIL_BYTES)))[-SPEED_LINES:]
 
 
 def progress_of(lines: Sequence[dict[str, Any]]) -> Progress | None:
@@ -238,6 +258,8 @@ def progress_of(lines: Sequence[dict[str, Any]]) -> Progress | None:
     lines = [line for line in lines if all(_is_number(line.get(key)) for key in NUMBERS)]
     if not lines:
         return None
+    from statistics import median  # noqa: PLC0415 - slow to import, and most records have none
+
     newest = lines[-1]
     step_s = median(line["step_s"] for line in lines)
     speeds = [line["samples"] / line["step_s"] for line in lines if line["step_s"] > 0]

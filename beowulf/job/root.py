@@ -83,8 +83,14 @@ class JobRoot:
             f"check its permissions, or {self.elsewhere}",
         )
 
-    def create(self, stage: Callable[[JobDirectory], None]) -> tuple[JobDirectory, int]:
+    def create(
+        self,
+        stage: Callable[[JobDirectory], None],
+        name: Callable[[JobDirectory, str], None] | None = None,
+    ) -> tuple[JobDirectory, int]:
         """Make a job directory that appears whole, under a new ID, locked by this process.
+
+        ``stage`` fills it; ``name`` is told the ID right before anybody can see it.
 
         Raises:
             InvalidInput: It cannot be written; nothing is left behind.
@@ -98,17 +104,31 @@ class JobRoot:
                 raise LaunchError(f"{staging.lock} is locked by somebody else; try again")
             try:
                 stage(staging)
-                return self._publish(staging), lock
+                return self._publish(staging, name), lock
             except BaseException:
                 os.close(lock)
                 shutil.rmtree(staging.path, ignore_errors=True)
                 raise
 
-    def _publish(self, staging: JobDirectory) -> JobDirectory:
-        """Give a staged job the next ID. The root's lock keeps two submitters apart."""
-        with (self.path / ".lock").open("w") as lock:
+    def _publish(
+        self, staging: JobDirectory, name: Callable[[JobDirectory, str], None] | None
+    ) -> JobDirectory:
+        """Give a staged job the next ID. The root's lock keeps two submitters apart.
+
+        The lock's file holds the last ID: that of a job which was deleted is not given again,
+        since Slurm, or a person, may still mean the other one by it.
+        """
+        with (self.path / ".lock").open("a+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            number = max((int(job_id) for job_id in self.ids()), default=0) + 1
+            lock.seek(0)
+            written = lock.read(MOST_CHARACTERS)
+            last = int(written) if JOB_ID.fullmatch(written) else 0
+            number = max([last, *map(int, self.ids())]) + 1
+            lock.truncate(0)
+            lock.write(str(number))
+            lock.flush()
+            if name is not None:
+                name(staging, str(number))
             directory = JobDirectory(self.path / str(number))
             staging.path.rename(directory.path)
         return directory

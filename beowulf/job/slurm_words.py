@@ -175,6 +175,11 @@ def refused_in_words(said: str) -> BeowulfError:
     return InvalidInput("job", f"Slurm refuses it: {shown}", "look with: beowulf check")
 
 
+def is_refusal(said: str) -> bool:
+    """Say whether these words of ``sbatch`` are known to mean that Slurm did not take the job."""
+    return not SILENT.search(said) and any(re.search(words, said) for words, *_ in REFUSED)
+
+
 def ended_in_words(slurm_state: str, nodes: str = "") -> tuple[State, str, int]:
     """Return the state, the reason and the exit status of a job that left no word of its end.
 

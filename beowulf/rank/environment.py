@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-SCARCE_CORES = 2  # with no more cores per rank, one that waits must not keep others from computing
-
-
 @dataclass(frozen=True)
 class Placement:
     """Which rank this process is, as Open MPI's launcher tells it."""
@@ -101,7 +98,4 @@ def thread_variables(environ: Mapping[str, str], usable: int) -> dict[str, str]:
     cores = min(usable, int(given)) if given.isdecimal() else usable
     sharers = environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", "")
     each = max(1, cores // max(1, int(sharers) if sharers.isdecimal() else 1))
-    variables = dict.fromkeys(names, str(each))
-    if each <= SCARCE_CORES:
-        variables["OMPI_MCA_mpi_yield_when_idle"] = "1"
-    return variables
+    return dict.fromkeys(names, str(each))

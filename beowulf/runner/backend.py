@@ -12,20 +12,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from beowulf.job.directory import JobDirectory
     from beowulf.job.follow import News
     from beowulf.job.record import JobRecord
     from beowulf.runner.arrival import Arrival
+    from beowulf.runner.explanation import Explanation
     from beowulf.runner.spec import JobSpec
 
 
 @dataclass(frozen=True)
 class Log:
-    """What a job has printed so far, or the end of it; ``offset`` is the byte after it."""
+    """Whose log was handed over, and up to which byte."""
 
     job_id: str
-    path: str
-    data: bytes
     offset: int
 
 
@@ -45,10 +43,8 @@ class Backend(Protocol):
     cluster: str | None
     """The cluster's name; None on this computer."""
 
-    def submit(
-        self, spec: JobSpec, work_directory: Path, after: Sequence[str] = ()
-    ) -> JobDirectory:
-        """Accept a job, start it or queue it, and return where it lives there.
+    def submit(self, spec: JobSpec, work_directory: Path, after: Sequence[str] = ()) -> JobRecord:
+        """Accept a job, start it or queue it, and return how it is then.
 
         It starts once the jobs ``after`` have completed.
 
@@ -56,7 +52,14 @@ class Backend(Protocol):
             InvalidInput: The job cannot run there; nothing was started, nothing is left.
         """
 
-    def resume(self, job_id: str, **overrides: int | str | None) -> JobDirectory:
+    def explain(self, spec: JobSpec, work_directory: Path) -> Explanation:
+        """Return what ``submit`` would have run, and why, without keeping anything of it.
+
+        Raises:
+            InvalidInput: The job cannot run there.
+        """
+
+    def resume(self, job_id: str, **overrides: int | str | None) -> JobRecord:
         """Go on with a job that ended early, from its newest valid checkpoint.
 
         Raises:
@@ -66,6 +69,13 @@ class Backend(Protocol):
 
     def record(self, job_id: str | None = None) -> JobRecord:
         """Return one job's record.
+
+        Raises:
+            JobNotFound: No such job, or none at all.
+        """
+
+    def examine(self, job_id: str | None = None) -> tuple[JobRecord, bytes]:
+        """Return a job's record and, if it failed, the last of what it printed, a bounded piece.
 
         Raises:
             JobNotFound: No such job, or none at all.
@@ -81,8 +91,8 @@ class Backend(Protocol):
             JobNotFound: One of them does not exist; nothing was cancelled.
         """
 
-    def log(self, job_id: str | None = None, tail: int | None = None) -> Log:
-        """Return what a job has printed, or its last ``tail`` lines.
+    def log(self, job_id: str | None, tail: int | None, write: Callable[[bytes], object]) -> Log:
+        """Hand over what a job has printed, or its last ``tail`` lines, piece by piece.
 
         Raises:
             JobNotFound: No such job, or none at all.
@@ -131,6 +141,6 @@ class Backend(Protocol):
         """
 
 
-def still_running(record: JobRecord) -> LaunchError:
+def still_running(job_id: str, state: str) -> LaunchError:
     """Return the error of a ``wait`` that takes too long."""
-    return LaunchError(f"job {record.id} is still {record.state}; wait longer or cancel it")
+    return LaunchError(f"job {job_id} is still {state}; wait longer or cancel it")

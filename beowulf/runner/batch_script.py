@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import re
 import shlex
+import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from beowulf import __version__
 from beowulf.errors import InvalidInput
+from beowulf.job.directory import JobDirectory
+from beowulf.runner import mpi_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
     from beowulf.runner.machine import Layout
+    from beowulf.runner.mpi_settings import Setting
     from beowulf.runner.spec import JobSpec, Resources
 
 # Every library that starts threads of its own reads one of these.
@@ -25,7 +30,6 @@ THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
-SCARCE_CORES = 2  # with no more cores per rank, one that waits must not keep others from computing
 # The supervisor ends a job at its exact time limit; Slurm only if the supervisor could not.
 TIME_MARGIN_MIN = 2
 # Slurm reads these without quotes, and "%" as a pattern.
@@ -45,6 +49,7 @@ def render_local(spec: JobSpec, layout: Layout, *, mpiexec: Path, python: Path) 
         ranks=layout.ranks,
         mpiexec=shlex.quote(str(mpiexec)),
         python=shlex.quote(str(python)),
+        mpi_settings=_as_options(mpi_settings.LOCAL),
     )
 
 
@@ -87,8 +92,15 @@ def render_slurm(  # noqa: PLR0913 - what a job file doesn't know, each named at
         attempt=int(attempt),
         mpiexec="mpirun",
         python=shlex.quote(python),
-        scarce_cores=SCARCE_CORES,
+        rules=shlex.quote(str(JobDirectory(Path(directory)).allreduce_rules)),
+        allreduce_rules=mpi_settings.allreduce_rules(),
+        mpi_settings=_as_options(mpi_settings.CLUSTER),
     )
+
+
+def prepare() -> None:
+    """Import what rendering takes in a thread of its own, while somebody else is waited for."""
+    threading.Thread(target=importlib.import_module, args=["jinja2"], daemon=True).start()
 
 
 def _resource_options(wanted: Resources, nodes_up: int) -> Iterator[tuple[str, str | None]]:
@@ -122,6 +134,14 @@ def _sbatch_word(field: str, word: str) -> str:
             "letters, digits and _./:@+=,~- are fine",
         )
     return word
+
+
+def _as_options(settings: Sequence[Setting]) -> str:
+    """Return settings as lines of a script, each with its reason beside it."""
+    options = [f"    --mca {setting.name} {shlex.quote(setting.value)}" for setting in settings]
+    width = max(map(len, options))
+    lines = zip(options, settings, strict=True)
+    return "\n".join(f"{option:{width}}  # {setting.reason}" for option, setting in lines)
 
 
 def _render(template: str, spec: JobSpec, threads_per_rank: int | None, **values: object) -> str:

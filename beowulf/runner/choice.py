@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from beowulf.runner.local import LocalBackend
-
 if TYPE_CHECKING:
     from beowulf.runner.backend import Backend
 
@@ -25,6 +23,8 @@ def open_backend(cluster: str | None) -> Backend:
 
     entry = choose(read_configuration(), cluster, os.environ)
     if entry is None:
+        from beowulf.runner.local import LocalBackend  # noqa: PLC0415 - likewise
+
         return LocalBackend()
     from beowulf.runner.slurm import SlurmBackend  # noqa: PLC0415 - as late as may be
     from beowulf.transport.opening import connect  # noqa: PLC0415

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import tarfile
+import math
+import time
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,11 @@ PARTS = ("__init__.py", "errors.py", "durable.py", "job", "head")
 NOT_THERE = 44
 # How long the head may be silent. It gives a sign of life every few seconds where it waits.
 ANSWER_TIMEOUT_S = 120.0
+# What it says last is under way already when nothing more can be sent to it.
+LAST_WORD_S = 10.0
+ENDING_S = 10.0
+# However little time is left, what is under way already is heard.
+LEAST_S = 1.0
 # Fixed words: what differs is the program's hash, as an argument.
 START = """
 program="$HOME/.cache/beowulf/head/$1"
@@ -56,21 +62,27 @@ class HeadProgram:
 
     @contextlib.contextmanager
     def ask(
-        self, request: str, timeout_s: float = ANSWER_TIMEOUT_S, **document: Any
+        self,
+        request: str,
+        timeout_s: float = ANSWER_TIMEOUT_S,
+        deadline: float = math.inf,
+        **document: Any,
     ) -> Iterator[Dialogue]:
         """Start the program with one request and return the dialogue that follows.
+
+        It is lost when nothing was heard for ``timeout_s`` seconds, or once ``deadline`` of the
+        monotonic clock has passed.
 
         Raises:
             Unreachable, AccessDenied: There is no way to the head.
             CommandFailed: The head cannot run the program.
         """
-        digest, archive = program()
-        dialogue = self._start(digest, timeout_s)
+        dialogue = self._start(timeout_s, deadline)
         try:
             if not dialogue.open(request, document):
                 dialogue.conversation.close()
-                self._install(digest, archive)
-                dialogue = self._start(digest, timeout_s)
+                self._install()
+                dialogue = self._start(timeout_s, deadline)
                 if not dialogue.open(request, document):
                     raise CommandFailed(
                         f"{self.connection.name}: beowulf's program is not where it was just put; "
@@ -80,14 +92,14 @@ class HeadProgram:
         finally:
             dialogue.conversation.close()
 
-    def _start(self, digest: str, timeout_s: float) -> Dialogue:
-        conversation = self.connection.converse(["sh", "-c", START, "beowulf", digest])
-        return Dialogue(self.connection.name, conversation, timeout_s)
+    def _start(self, timeout_s: float, deadline: float) -> Dialogue:
+        conversation = self.connection.converse(["sh", "-c", START, "beowulf", digest()])
+        return Dialogue(self.connection.name, conversation, timeout_s, deadline)
 
-    def _install(self, digest: str, archive: bytes) -> None:
-        with self.connection.converse(["sh", "-c", INSTALL, "beowulf", digest]) as conversation:
+    def _install(self) -> None:
+        with self.connection.converse(["sh", "-c", INSTALL, "beowulf", digest()]) as conversation:
             with contextlib.suppress(ConnectionLost):  # its end says why
-                conversation.send(archive)
+                conversation.send(archive())
                 conversation.end_input()
             done = conversation.finish(ANSWER_TIMEOUT_S)
         if done.status != 0:
@@ -100,10 +112,17 @@ class HeadProgram:
 class Dialogue:
     """One run of the program: frames to it, and frames from it."""
 
-    def __init__(self, name: str, conversation: Conversation, timeout_s: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        conversation: Conversation,
+        timeout_s: float,
+        deadline: float = math.inf,
+    ) -> None:
         self.name = name
         self.conversation = conversation
         self._timeout_s = timeout_s
+        self.deadline = deadline
         self._reader = FrameReader(self._receive)
         self._first: Frame | None = None
 
@@ -115,29 +134,41 @@ class Dialogue:
         """
         lost = None
         try:
-            self.tell(request=request, **document)
+            self._send(Frame({"request": request, **document}))
             self._first = self._reader.read()
         except ConnectionLost as error:  # it may have ended, or the wire
             lost = error
         if self._first is not None:
             return True
-        ended = self.conversation.finish(10)
+        ended = self.conversation.finish(self._patience(ENDING_S))
         if ended.status == NOT_THERE:
             return False
         said = one_line(ended.errors.strip()[-300:])
-        if ended.status == 0 or (lost and not said):
-            raise lost or ConnectionLost(f"{self.name}: beowulf's program there ended unasked")
+        if lost and not said:
+            raise lost
         raise CommandFailed(
-            f"{self.name}: cannot run beowulf's program there: {said or f'exit {ended.status}'}"
+            f"{self.name}: cannot run beowulf's program there: "
+            f"{said or f'it ended unasked, with status {ended.status}'}"
         )
 
     def tell(self, data: bytes = b"", **document: Any) -> None:
         """Send a frame.
 
         Raises:
-            ConnectionLost: The program or the way to it is gone.
+            BeowulfError: Why the program takes no more: a full disk, a file that was changed.
+            ConnectionLost: It or the way to it is gone, and it did not say why.
         """
-        self.conversation.send(Frame(document, data).encode())
+        try:
+            self._send(Frame(document, data))
+        except ConnectionLost:
+            self._timeout_s = min(self._timeout_s, LAST_WORD_S)
+            with contextlib.suppress(ConnectionLost):
+                while True:
+                    self.hear()
+            raise
+
+    def _send(self, frame: Frame) -> None:
+        self.conversation.send(frame.encode())
 
     def hear(self) -> Frame:
         """Return the program's next frame.
@@ -153,13 +184,28 @@ class Dialogue:
             raise _raised(frame.document["error"])
         return frame
 
+    def answer(self) -> Frame:
+        """Return the program's next frame that is more than a sign of life.
+
+        Raises:
+            BeowulfError: What the program raised, of the same kind.
+            ConnectionLost: It is gone, or silent for too long.
+        """
+        while "waiting" in (frame := self.hear()).document:
+            pass
+        return frame
+
     def frames(self) -> Iterator[Frame]:
         """Yield the program's frames up to the one that says that it is over, left out."""
         while "over" not in (frame := self.hear()).document:
             yield frame
 
     def _receive(self, most: int) -> bytes:
-        return self.conversation.receive(most, self._timeout_s)
+        return self.conversation.receive(most, self._patience(self._timeout_s))
+
+    def _patience(self, most_s: float) -> float:
+        """Return for how long to wait for the next word."""
+        return min(most_s, max(LEAST_S, self.deadline - time.monotonic()))
 
 
 def _raised(wire: dict[str, Any]) -> BeowulfError:
@@ -172,16 +218,30 @@ def _raised(wire: dict[str, Any]) -> BeowulfError:
 
 
 @cache
-def program() -> tuple[str, bytes]:
-    """Return the program for the head as a tar archive, and the hash that names it."""
+def digest() -> str:
+    """Return the hash that names the program for the head: of its files and their names."""
+    found = hashlib.sha256()
+    for name, content in _files():
+        found.update(f"{name} {len(content)}\n".encode() + content)
+    return found.hexdigest()[:16]
+
+
+def archive() -> bytes:
+    """Return the program for the head as a tar archive."""
+    import tarfile  # noqa: PLC0415 - slow to import, and it is rarely sent
+
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for part in PARTS:
-            whole = PACKAGE / part
-            for path in sorted(whole.glob("*.py")) if whole.is_dir() else [whole]:
-                content = path.read_bytes()
-                member = tarfile.TarInfo(f"beowulf/{path.relative_to(PACKAGE).as_posix()}")
-                member.size, member.mode = len(content), 0o600
-                archive.addfile(member, io.BytesIO(content))
-    raw = buffer.getvalue()
-    return hashlib.sha256(raw).hexdigest()[:16], raw
+    with tarfile.open(fileobj=buffer, mode="w") as packed:
+        for name, content in _files():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), 0o600
+            packed.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _files() -> Iterator[tuple[str, bytes]]:
+    """Yield the program's files: their names in the archive, and what is in them."""
+    for part in PARTS:
+        whole = PACKAGE / part
+        for path in sorted(whole.glob("*.py")) if whole.is_dir() else [whole]:
+            yield f"beowulf/{path.relative_to(PACKAGE).as_posix()}", path.read_bytes()

@@ -18,11 +18,10 @@ from beowulf.errors import BeowulfError, InvalidInput, JobNotFound, LaunchError
 from beowulf.head.fetching import files_of
 from beowulf.job.directory import JobDirectory
 from beowulf.job.events import record_event
-from beowulf.job.follow import LogReader, News, news
-from beowulf.job.follow import tail as tail_of
+from beowulf.job.follow import LogReader, News, last_words, news, pieces
 from beowulf.job.heartbeat import place_of
 from beowulf.job.lock import is_locked, take_lock
-from beowulf.job.record import JobRecord, read_record, refuse_unless_running
+from beowulf.job.record import JobRecord, read_record, refuse_unless_running, with_paces
 from beowulf.job.root import JobRoot
 from beowulf.runner import machine
 from beowulf.runner.arrival import Arrival
@@ -35,6 +34,8 @@ from beowulf.runner.spec import JobSpec, format_spec, read_spec
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from beowulf.runner.explanation import Explanation
 
 ELSEWHERE = "set XDG_STATE_HOME to a directory elsewhere"
 POLL_S = 0.05
@@ -63,9 +64,7 @@ class LocalBackend:
         # Resolved, since a job's processes are known by its directory's one true name.
         self.root = JobRoot((root or jobs_root()).resolve(), ELSEWHERE)
 
-    def submit(
-        self, spec: JobSpec, work_directory: Path, after: Sequence[str] = ()
-    ) -> JobDirectory:
+    def submit(self, spec: JobSpec, work_directory: Path, after: Sequence[str] = ()) -> JobRecord:
         """Accept a job and start it; it lives on when this process ends.
 
         Raises:
@@ -102,9 +101,22 @@ class LocalBackend:
             )
 
         directory, lock = self.root.create(stage)
-        return self._start(directory, lock, attempt=1)
+        return read_record(self._start(directory, lock, attempt=1))
 
-    def resume(self, job_id: str, **overrides: int | str | None) -> JobDirectory:
+    def explain(self, spec: JobSpec, work_directory: Path) -> Explanation:
+        """Return what ``submit`` would have run, and why, without keeping anything of it.
+
+        Raises:
+            InvalidInput: The job cannot run here.
+        """
+        from beowulf.runner.explanation import of_this_computer  # noqa: PLC0415 - seldom
+
+        layout = machine.lay_out(spec.resources, machine.this_machine())
+        python = Path(sys.executable)
+        script = render_local(spec, layout, mpiexec=find_mpiexec(), python=python)
+        return of_this_computer(spec, layout, script, work_directory)
+
+    def resume(self, job_id: str, **overrides: int | str | None) -> JobRecord:
         """Go on with a job that ended early, from its newest valid checkpoint.
 
         The job keeps its ID, its code and its command; resources may be changed.
@@ -125,7 +137,7 @@ class LocalBackend:
             except BaseException:
                 os.close(lock)
                 raise
-        return self._start(directory, lock, attempt=attempt)
+        return read_record(self._start(directory, lock, attempt=attempt))
 
     def _prepare_resume(
         self, directory: JobDirectory, overrides: Mapping[str, int | str | None]
@@ -189,19 +201,27 @@ class LocalBackend:
 
     def record(self, job_id: str | None = None) -> JobRecord:
         """Return the record of one job; without ID, of the newest."""
-        return read_record(self._named(job_id))
+        directory = self._named(job_id)
+        return with_paces(read_record(directory), directory)
+
+    def examine(self, job_id: str | None = None) -> tuple[JobRecord, bytes]:
+        """Return a job's record and, if it failed, the last of what it printed."""
+        directory = self._named(job_id)
+        record = with_paces(read_record(directory), directory)
+        return record, last_words(directory.log) if record.state == "FAILED" else b""
 
     def records(self, last: int | None = None) -> list[JobRecord]:
         """Return the records of all jobs, or of the ``last`` so many, oldest first."""
         wanted = self.ids()[-last if last else 0 :]
         return [read_record(JobDirectory(self.root.path / job_id)) for job_id in wanted]
 
-    def log(self, job_id: str | None = None, tail: int | None = None) -> Log:
-        """Return what a job has printed, or its last ``tail`` lines."""
+    def log(self, job_id: str | None, tail: int | None, write: Callable[[bytes], object]) -> Log:
+        """Hand over what a job has printed, or its last ``tail`` lines, piece by piece."""
         directory = self._named(job_id)
         reader = LogReader(directory.log)
-        data = reader.read() if tail is None else tail_of(reader, tail)
-        return Log(directory.job_id, str(directory.log), data, reader.offset)
+        for piece in pieces(reader, tail):
+            write(piece)
+        return Log(directory.job_id, reader.offset)
 
     def follow(self, job_id: str, offset: int) -> Iterator[News]:
         """Yield how a job is and what it prints from byte ``offset`` on, until it is over."""
@@ -295,7 +315,7 @@ def _cancel(directory: JobDirectory) -> JobRecord:
 def _wait(directory: JobDirectory, deadline: float) -> JobRecord:
     while not (record := read_record(directory)).is_over:
         if time.monotonic() > deadline:
-            raise still_running(record)
+            raise still_running(record.id, record.state)
         time.sleep(WAIT_POLL_S)
     return record
 

@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
+import math
 import secrets
-import sys
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from beowulf.errors import BeowulfError, ConnectionLost, InvalidInput, LaunchError, Unreachable
-from beowulf.head.submission import JOB_ID
-from beowulf.job.directory import JobDirectory
+from beowulf.errors import BeowulfError, ConnectionLost, InvalidInput, Unreachable
+from beowulf.head.frames import JOB_ID
 from beowulf.job.follow import News
 from beowulf.job.record import JobRecord
 from beowulf.runner.arrival import Arrival
 from beowulf.runner.backend import Log, Place, still_running
-from beowulf.runner.batch_script import render_slurm
+from beowulf.runner.batch_script import prepare, render_slurm
 from beowulf.runner.command import argument_vector, refuse_missing_script
 from beowulf.runner.head_program import Dialogue, HeadProgram
 from beowulf.runner.manifest import Manifest, list_snapshot
+from beowulf.runner.reconnecting import again_when_lost, for_as_long_as_it_takes
 from beowulf.runner.relay import relay
 from beowulf.runner.spec import JobSpec, format_spec, parse_spec
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from beowulf.head.frames import Frame
+    from beowulf.runner.explanation import Explanation
     from beowulf.transport.connection import Connection
 
-T = TypeVar("T")
-SUBMIT_TRIES = 5
-TRY_AGAIN_S = 2.0
-MOST_PAUSE_S = 30.0
+JOB_KEY = "@JOB_KEY@"  # stands in an explained script for what each submission has anew
 SILENCE_S = 30.0  # the head gives a sign of life every 5 s while a client follows
+FIRST_WORD_S = 15.0  # for its program to start, however short a wait was asked for
 
 
 class SlurmBackend:
@@ -43,9 +42,7 @@ class SlurmBackend:
         self.cluster: str | None = cluster
         self._head = HeadProgram(connection)
 
-    def submit(
-        self, spec: JobSpec, work_directory: Path, after: Sequence[str] = ()
-    ) -> JobDirectory:
+    def submit(self, spec: JobSpec, work_directory: Path, after: Sequence[str] = ()) -> JobRecord:
         """Send what the head lacks of a job's files, and have it given to Slurm.
 
         When the connection is lost it is tried again; the job is never given twice.
@@ -65,11 +62,13 @@ class SlurmBackend:
             "name": spec.name,
             "work_directory": str(work_directory),
             "entries": [entry.to_json() for entry in manifest.entries],
+            "asks_for_nodes": not (spec.resources.ranks or spec.resources.nodes),
         }
 
         def once() -> JobRecord:
+            prepare()
             with self._head.ask("submit", **request) as dialogue:
-                first = dialogue.hear()
+                first = dialogue.answer()
                 if "job" in first.document:  # a try of which no answer came has done it
                     return JobRecord.from_json(first.document["job"])
                 _send_files(dialogue, manifest, first.document["missing"])
@@ -77,9 +76,22 @@ class SlurmBackend:
                     argument_vector(spec.command),
                     **_parts(spec, key, first.document, after_numbers),
                 )
-                return JobRecord.from_json(dialogue.hear().document["job"])
+                return JobRecord.from_json(dialogue.answer().document["job"])
 
-        return _directory(_again_when_lost(once))
+        return again_when_lost(once)
+
+    def explain(self, spec: JobSpec, work_directory: Path) -> Explanation:
+        """Return what ``submit`` would give to Slurm, and why; nothing is kept on the head.
+
+        Raises:
+            InvalidInput: The job cannot run there.
+            Unreachable, AccessDenied: There is no way to the head.
+        """
+        from beowulf.runner.explanation import of_cluster  # noqa: PLC0415 - seldom
+
+        told = self._answer("facts").document
+        script = str(_parts(spec, JOB_KEY, told)["script"])
+        return of_cluster(str(self.cluster), spec, int(told["nodes_up"]), script, work_directory)
 
     def _number_to_wait_for(self, job_id: str) -> int | None:
         """Return Slurm's number of a job to wait for; None of one that has completed already.
@@ -96,7 +108,7 @@ class SlurmBackend:
             )
         return None if record.is_over else record.slurm_job_id
 
-    def resume(self, job_id: str, **overrides: int | str | None) -> JobDirectory:
+    def resume(self, job_id: str, **overrides: int | str | None) -> JobRecord:
         """Go on with a job that ended early, from its newest valid checkpoint.
 
         Raises:
@@ -107,18 +119,23 @@ class SlurmBackend:
 
         def once() -> JobRecord:
             with self._head.ask("resume", id=job_id, key=key) as dialogue:
-                first = dialogue.hear()
+                first = dialogue.answer()
                 if "job" in first.document:
                     return JobRecord.from_json(first.document["job"])
                 spec = parse_spec(first.data).with_resources(**overrides)
                 dialogue.tell(**_parts(spec, key, first.document))
-                return JobRecord.from_json(dialogue.hear().document["job"])
+                return JobRecord.from_json(dialogue.answer().document["job"])
 
-        return _directory(_again_when_lost(once))
+        return again_when_lost(once)
 
     def record(self, job_id: str | None = None) -> JobRecord:
         """Return the record of one job; without ID, of the newest."""
         return JobRecord.from_json(self._answer("record", id=job_id).document["job"])
+
+    def examine(self, job_id: str | None = None) -> tuple[JobRecord, bytes]:
+        """Return a job's record and, if it failed, the last of what it printed."""
+        answer = self._answer("record", id=job_id, last_words=True)
+        return JobRecord.from_json(answer.document["job"]), answer.data
 
     def records(self, last: int | None = None) -> list[JobRecord]:
         """Return the records of all jobs, or of the ``last`` so many, oldest first."""
@@ -126,56 +143,72 @@ class SlurmBackend:
 
     def cancel(self, job_ids: Sequence[str]) -> list[JobRecord]:
         """End jobs and every process of theirs; those that are over stay as they are."""
-        return _records(self._answer("cancel", ids=list(job_ids)))
+        with self._head.ask("cancel", ids=list(job_ids)) as dialogue:
+            while "jobs" not in (frame := dialogue.answer()).document:
+                pass  # a sign of life: some are not over yet
+        return _records(frame)
 
-    def log(self, job_id: str | None = None, tail: int | None = None) -> Log:
-        """Return what a job has printed, or its last ``tail`` lines."""
-        pieces = []
+    def log(self, job_id: str | None, tail: int | None, write: Callable[[bytes], object]) -> Log:
+        """Hand over what a job has printed, or its last ``tail`` lines, piece by piece."""
         with self._head.ask("log", id=job_id, tail=tail) as dialogue:
             while (frame := dialogue.hear()).document.get("more"):
-                pieces.append(frame.data)
-        facts = frame.document
-        data = b"".join([*pieces, frame.data])
-        return Log(str(facts["id"]), str(facts["path"]), data, int(facts["offset"]))
+                write(frame.data)
+        return Log(str(frame.document["id"]), int(frame.document["offset"]))
 
     def follow(self, job_id: str, offset: int) -> Iterator[News]:
         """Yield how a job is and what it prints from byte ``offset`` on, until it is over.
 
         A connection that is lost is made anew, for as long as it takes.
         """
-        record = self.record(job_id)
+        record: JobRecord | None = None
 
         def frames() -> Iterator[Frame]:
             # Read anew at each connection: it goes on at the byte that came last.
             with self._head.ask("follow", SILENCE_S, id=job_id, offset=offset) as dialogue:
                 yield from dialogue.frames()
 
-        for frame in _for_as_long_as_it_takes(frames):
-            if "job" in frame.document:
+        for frame in for_as_long_as_it_takes(frames):
+            if "job" in frame.document:  # it is in the first one of each connection
                 record = JobRecord.from_json(frame.document["job"])
             offset = int(frame.document.get("offset", offset))
-            yield News(record, frame.data)
+            if record is not None:
+                yield News(record, frame.data)
 
     def wait(self, job_ids: Sequence[str], timeout_s: float | None = None) -> list[JobRecord]:
         """Return the jobs' records once all are over; a lost connection is made anew.
 
         Raises:
-            LaunchError: ``timeout_s`` seconds have passed.
+            LaunchError: ``timeout_s`` seconds have passed, whether the head was heard or not.
         """
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        limit = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        deadline = max(limit, time.monotonic() + FIRST_WORD_S)  # until it was heard once
         over: dict[str, JobRecord] = {}
+        waiting: dict[str, JobRecord] = {}
 
         def frames() -> Iterator[Frame]:
             left = [job_id for job_id in job_ids if job_id not in over]
-            with self._head.ask("wait", SILENCE_S, ids=left) as dialogue:
-                yield from dialogue.frames()
+            with self._head.ask("wait", SILENCE_S, deadline, ids=left) as dialogue:
+                for frame in dialogue.frames():
+                    dialogue.deadline = limit
+                    yield frame
 
-        for frame in _for_as_long_as_it_takes(frames):
-            if "job" in frame.document:
-                record = JobRecord.from_json(frame.document["job"])
-                over[record.id] = record
-            elif deadline is not None and time.monotonic() > deadline:
-                raise still_running(JobRecord.from_json(frame.document["waiting"]))
+        try:
+            for frame in for_as_long_as_it_takes(frames, limit):
+                deadline = limit
+                if "job" in frame.document:
+                    record = JobRecord.from_json(frame.document["job"])
+                    over[record.id] = record
+                elif "waiting" in frame.document:
+                    record = JobRecord.from_json(frame.document["waiting"])
+                    waiting[record.id] = record
+                    if time.monotonic() >= limit:
+                        raise still_running(record.id, record.state)
+        except Unreachable as lost:
+            if time.monotonic() < limit or not isinstance(lost, ConnectionLost):
+                raise
+            late = next(job_id for job_id in job_ids if job_id not in over)
+            state = waiting[late].state if late in waiting else "UNKNOWN"
+            raise still_running(late, state) from None
         return [over[job_id] for job_id in job_ids]
 
     def fetch(self, job_id: str, target: Path, without: Sequence[str]) -> Arrival:
@@ -207,7 +240,7 @@ class SlurmBackend:
 
     def _answer(self, request: str, **document: Any) -> Frame:
         with self._head.ask(request, **document) as dialogue:
-            return dialogue.hear()
+            return dialogue.answer()
 
 
 def _send_files(dialogue: Dialogue, manifest: Manifest, missing: list[str]) -> None:
@@ -238,61 +271,5 @@ def _parts(
     return {"spec": format_spec(spec).decode(), "script": script, "ranks": spec.resources.ranks}
 
 
-def _directory(record: JobRecord) -> JobDirectory:
-    return JobDirectory(Path(record.directory))
-
-
 def _records(frame: Frame) -> list[JobRecord]:
     return [JobRecord.from_json(job) for job in frame.document["jobs"]]
-
-
-def _again_when_lost(once: Callable[[], T]) -> T:
-    """Do what can be done again with the same key, until an answer comes.
-
-    Raises:
-        LaunchError: No answer came however often it was tried.
-    """
-    for tried in range(1, SUBMIT_TRIES + 1):
-        try:
-            return once()
-        except Unreachable as lost:
-            if tried == 1 and not isinstance(lost, ConnectionLost):
-                raise  # nothing was ever sent
-            if tried == SUBMIT_TRIES:
-                raise LaunchError(
-                    f"{lost}; whether the job was accepted is not known: beowulf jobs"
-                ) from None
-            _say(f"connection lost ({lost}); trying again")
-            time.sleep(TRY_AGAIN_S * tried)
-    raise AssertionError
-
-
-def _for_as_long_as_it_takes(frames: Callable[[], Iterator[Frame]]) -> Iterator[Frame]:
-    """Yield frames from one connection after another, until one of them tells the end.
-
-    Raises:
-        Unreachable: Not even the first connection could be made.
-    """
-    pause_s = 0.0
-    connected = False
-    while True:
-        try:
-            for frame in frames():
-                connected = True
-                if pause_s:
-                    _say("connected again")
-                    pause_s = 0.0
-                yield frame
-        except Unreachable as lost:
-            if not connected and not isinstance(lost, ConnectionLost):
-                raise
-            if not pause_s:
-                _say(f"connection lost ({lost}); trying again until it is back, Ctrl-C leaves")
-            pause_s = min(MOST_PAUSE_S, pause_s * 2 or TRY_AGAIN_S)
-            time.sleep(pause_s)
-        else:
-            return
-
-
-def _say(words: str) -> None:
-    print(f"beowulf: {words}", file=sys.stderr)

@@ -114,7 +114,11 @@ class Dense(Averaging):
         found = listed(gradients)
         for own in self._own:
             if own.are(found):
-                told = self.finish(own.shipment, loss, compute_s)
+                told = (
+                    self.finish(own.shipment, loss, compute_s)
+                    if self._comm.size > 1
+                    else self._divide_alone(own.shipment, loss, compute_s)
+                )
                 own.unseal()
                 return told
         if is_torch_module(gradients):
@@ -160,21 +164,27 @@ class Dense(Averaging):
         shipment.send_rest(self.sender(shipment))
         if self._courier is not None:
             self._courier.wait()
-        if size > 1 and not rides:
+        if not rides:
             self._wire.Allreduce(MPI.IN_PLACE, vector)
         if extra is not None:
             extra[...] = behind
         told = hear(vector, size)
-        if self._overlap is None and size > 1:
+        if self._overlap is None:
             self._try(time.perf_counter() - self._began_at, early)
         self.step.is_last_part = False
         return told
 
+    def _divide_alone(self, shipment: Shipment, loss: float, compute_s: float) -> Told:
+        divide, divisor = division_by(self.step.samples)
+        for bucket in shipment.buckets:
+            divide(bucket.flat, divisor, out=bucket.flat)
+        self.step.is_last_part = False
+        return Told(loss, (compute_s,))
+
     def _carry(self, parcel: tuple[Shipment, Bucket]) -> None:
         """Turn a bucket's sums into everybody's means."""
         shipment, bucket = parcel
-        if self._comm.size > 1:
-            self._exchange(self._wire, bucket)
+        self._exchange(self._wire, bucket)
         if shipment.divides:
             divide, divisor = division_by(self.step.samples)
             body = shipment.body(bucket)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from beowulf.errors import TrainingError, WorldSizeError
 from beowulf.job.directory import JobDirectory
-from beowulf.train.shares import check_weights, parse_shares
+from beowulf.train.shares import EQUAL, check_weights, parse_shares
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +30,8 @@ def check_world_size(started: int) -> None:
 
 
 def weights_of(shares: str | Sequence[float] | None, world_size: int) -> tuple[float, ...]:
-    """Return one weight per rank from what the script gave; equal ones from None."""
-    if shares is None:
+    """Return one weight per rank to begin with; equal ones from None and ``"equal"``."""
+    if shares is None or shares == EQUAL:
         return (1.0,) * world_size
     weights = parse_shares(shares) if isinstance(shares, str) else tuple(map(float, shares))
     check_weights(weights)

@@ -13,10 +13,13 @@ from beowulf.durable import write_json
 from beowulf.errors import CheckpointError, TrainingError
 from beowulf.job.directory import JobDirectory
 from beowulf.job.events import record_event
+from beowulf.job.figures import KEY as FIGURES
 from beowulf.job.heartbeat import Heartbeat
+from beowulf.train.balance import Balancer
 from beowulf.train.batches import Batch, Schedule
 from beowulf.train.checkpoints import Checkpoint, CheckpointStore
 from beowulf.train.dataset import load_once_per_node
+from beowulf.train.figures import bytes_of, figures_of
 from beowulf.train.gradients import Gradients, as_number
 from beowulf.train.identical import check_identical
 from beowulf.train.metrics import MetricsWriter
@@ -24,6 +27,7 @@ from beowulf.train.opening import check_world_size, open_directory, total_steps,
 from beowulf.train.shares import split
 from beowulf.train.state import OWN, broadcast, pack, restore
 from beowulf.train.strategy import averaging_named
+from beowulf.train.timer import StepTimer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -49,9 +53,11 @@ class Run:
         global_batch: Samples per step, over all ranks together. The contract: ranks
             and shares change how fast a step is, never what it computes.
         seed: Decides the order of the samples.
-        shares: How to split each global batch, one weight per rank, as numbers or as
-            ``"5:2:1:0"``. Equal shares if None.
-        micro_batch: The most samples that one rank takes in one go.
+        shares: How to split each global batch. None lets shares follow each rank's
+            measured speed; ``"equal"`` keeps them equal; numbers, one weight per rank,
+            or ``"5:2:1:0"`` keep to these weights.
+        micro_batch: The most samples that this rank takes in one go, for its memory's
+            sake, however large its share; it may differ from rank to rank.
         averaging: ``"dense"``, ``"naive"``, ``"fp16"``, ``"weighted"``, ``"powersgd"`` or
             ``"diloco"``, or the options of the last four, as ``PowerSGD(rank=2)``;
             docs/strategies.md says when which pays.
@@ -96,6 +102,8 @@ class Run:
         self._files = open_directory(self.comm)
         self._averaging = averaging_named(averaging, self.comm, overlap=overlap, say=self.say)
         self.compute_s: tuple[float, ...] = ()  # how long each rank computed in the latest step
+        self._is_balanced = shares is None and self.world_size > 1
+        self._timer = StepTimer()
         self._checkpoints = CheckpointStore(self._files.checkpoints)
         self._checkpoint_every_s = checkpoint_every_s
         self._checkpoint_every_steps = checkpoint_every_steps
@@ -107,9 +115,9 @@ class Run:
         self._reported: dict[str, Any] = {}
         self._current: Batch | None = None
         self._loss: float | None = None
-        self._computing_since_ns = 0
         self._steps_done = 0
         self._samples_done = 0
+        self._gradient_bytes = 0
         self._training_s = 0.0
         self._heartbeat_at = 0.0
         self._checkpoint_at = time.monotonic()
@@ -191,10 +199,13 @@ class Run:
         schedule = Schedule(samples, self.global_batch, self.seed)
         total = total_steps(schedule, epochs, steps)
         start = self._resume(schedule)
-        part_of = functools.cache(self._part_of)  # there are but two sizes: full, and the last
+        balancer = None
+        if self._is_balanced:  # a run that is resumed finds out anew: it takes but a few steps
+            balancer = Balancer(self.world_size, min(self.global_batch, samples))
+        part_of = functools.lru_cache(8)(self._part_of)  # sizes are but two: full, and the last
         for step, epoch, indices in schedule.global_batches(start, total):
             size = len(indices)
-            shares, mine = part_of(size)
+            shares, mine = part_of(size, self.weights)
             self._averaging.begin(size, shares[self.rank])
             self._current = Batch(
                 step + 1, epoch + 1, size, shares, indices[mine], self.micro_batch,
@@ -202,15 +213,18 @@ class Run:
             )  # fmt: skip
             self._loss = None
             self.compute_s = ()
-            self._computing_since_ns = started_ns = time.perf_counter_ns()
+            self._timer.begin()
             yield self._current
             self._hear_more(self._averaging.end(is_last=step + 1 == total), size)
-            step_ns = time.perf_counter_ns() - started_ns
+            step_ns = self._timer.end()
             self._end_step(self._current, step_ns, total, schedule)
+            if balancer is not None and self._timer.has_averaged:
+                balancer.observe(shares, self.compute_s)
+                self.weights = balancer.weights
 
-    def _part_of(self, size: int) -> tuple[tuple[int, ...], slice]:
+    def _part_of(self, size: int, weights: Sequence[float]) -> tuple[tuple[int, ...], slice]:
         """Return every rank's share of a batch of ``size``, and where in it this rank's lies."""
-        shares = tuple(split(size, self.weights))
+        shares = tuple(split(size, weights))
         first = sum(shares[: self.rank])
         return shares, slice(first, first + shares[self.rank])
 
@@ -227,7 +241,9 @@ class Run:
         """
         if self._current is None:
             raise TrainingError("average: call it inside the loop over run.batches(...)")
-        computed_s = (time.perf_counter_ns() - self._computing_since_ns) / 1e9
+        computed_s = self._timer.stop_computing()
+        if not self._samples_done:  # the first step's are those of every step
+            self._gradient_bytes += bytes_of(gradients)
         loss_sum = 0.0 if loss is None else as_number(loss)
         told = self._averaging.average(gradients, loss_sum, computed_s)
         mean = told.loss_sum / self._current.samples
@@ -235,7 +251,7 @@ class Run:
         both = zip(before, told.compute_s, strict=True) if before else ()
         self.compute_s = tuple(map(sum, both)) if before else told.compute_s
         self._loss = None if loss is None else mean
-        self._computing_since_ns = time.perf_counter_ns()
+        self._timer.go_on_computing()
         return mean
 
     def _hear_more(self, told: Told | None, samples: int) -> None:
@@ -327,6 +343,8 @@ class Run:
                     "step_s": step_ns // 100 / 1e7,  # whole tenths of a microsecond
                     "world_size": self.world_size,
                     "shares": batch.shares,
+                    "compute_s": [round(seconds, 7) for seconds in self.compute_s],
+                    "wire_s": self._timer.wire_s(self.compute_s),
                 }
             )
             self._is_checkpoint_owed |= self._is_checkpoint_due(batch.step, total, now)
@@ -353,8 +371,9 @@ class Run:
 
     def _finish(self) -> None:
         """Write the result once every rank has come this far. Collective."""
+        hosts = self.comm.gather(MPI.Get_processor_name())
         self.comm.Barrier()
-        if self.rank == 0:
+        if hosts is not None:
             result: dict[str, Any] = {}
             if self._steps_done:
                 speed = self._samples_done / self._training_s if self._training_s else None
@@ -362,6 +381,11 @@ class Run:
                 result["steps"] = self._steps_done
                 result["samples_per_s"] = speed
             result["world_size"] = self.world_size
+            figures = figures_of(
+                self._files.metrics, hosts, self.global_batch, self._gradient_bytes
+            )
+            if figures is not None:
+                result[FIGURES] = figures.to_json()
             write_json(self._files.result, {**result, **self._reported})
         if JobDirectory.of_this_rank() is None:  # nobody else will tell
             for name, value in self._reported.items():

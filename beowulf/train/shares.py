@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+EQUAL = "equal"
+
+
 def split(samples: int, weights: Sequence[float]) -> list[int]:
     """Return how many of ``samples`` each rank takes, in proportion to its weight.
 
@@ -55,6 +58,6 @@ def parse_shares(text: str) -> tuple[float, ...]:
     try:
         weights = tuple(float(part) for part in text.split(":"))
     except ValueError:
-        raise TrainingError(f"shares: {text!r} must look like 5:2:1:0") from None
+        raise TrainingError(f"shares: {text!r} must be {EQUAL} or look like 5:2:1:0") from None
     check_weights(weights)
     return weights

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from beowulf.errors import CommandFailed, ConnectionLost, HostKeyMismatch
 from beowulf.transport.host_key import HostKey, parse_host_key
 from beowulf.transport.local import Finished, explanation, require_terminal, shown
-from beowulf.transport.ssh_channel import ChannelConversation
+from beowulf.transport.ssh_channel import ChannelConversation, marked
 from beowulf.transport.ssh_login import Login, ask_on_terminal
-from beowulf.transport.ssh_route import KINDS, Means, Route, Trust, open_route, presented_key
+from beowulf.transport.ssh_route import KINDS, open_route, presented_key
 from beowulf.transport.ssh_transport import Timeouts, load_paramiko, watch
+from beowulf.transport.ssh_way import Means, Trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from beowulf.transport.ssh_config import Address
     from beowulf.transport.ssh_forward import Forward
-    from beowulf.transport.ssh_login import Ask
+    from beowulf.transport.ssh_way import Ask, Route
 
 OPENINGS = 2  # a connection that was lost is opened anew, once per command
 NOBODY = ("127.0.0.1", 0)  # who asks for a forwarded port is nobody's business there
@@ -159,7 +160,7 @@ class SshConnection:
 
         try:
             # Its login shell reads one line; quoted, every word arrives as it is.
-            channel.exec_command(shlex.join(words))
+            channel.exec_command(marked(shlex.join(words)))
         except (paramiko.SSHException, EOFError, OSError):
             lost = not self._alive()
             channel.close()

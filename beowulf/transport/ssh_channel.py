@@ -18,10 +18,21 @@ LOOK_S = 0.25
 SENDING_LOOK_S = 0.02
 NO_STATUS = -1
 SIGNALLED = 255  # what ssh itself returns when a signal ended the command
+# The login shell prints it when the command begins: what came before is a greeting of its own.
+MARK = b"@beowulf:begins@\n"
+MOST_GREETING_BYTES = 4096
+
+
+def marked(command: str) -> str:
+    """Return a line for a login shell of any kind that prints the mark and runs the command."""
+    return f"echo '{MARK.decode().strip()}'; exec {command}"
 
 
 class ChannelConversation:
-    """A command that runs, with its standard input and output open.
+    """A ``marked`` command that runs, with its standard input and output open.
+
+    What a login shell's own files print before is not the command's, and left out; where the
+    command never began, it counts as an error's words.
 
     Its output is read no faster than it is asked for, so that a fast writer is held up
     there; only while a ``send`` waits is it kept here, since both sides would wait else.
@@ -33,6 +44,7 @@ class ChannelConversation:
         self._arguments = arguments
         self._kept: deque[bytes] = deque()
         self._errors = bytearray()
+        self._greeting: bytearray | None = bytearray()
 
     def send(self, data: bytes) -> None:
         """Write all of ``data`` to the command's standard input."""
@@ -53,7 +65,21 @@ class ChannelConversation:
     def _keep_what_came(self) -> None:
         self._drain_errors()
         while self._channel.recv_ready():
-            self._kept.append(self._channel.recv(PIECE_BYTES))
+            if own := self._own(self._channel.recv(PIECE_BYTES)):
+                self._kept.append(own)
+
+    def _own(self, data: bytes) -> bytes:
+        """Return what the command itself printed of what came."""
+        if self._greeting is None:
+            return data
+        self._greeting += data
+        begins = self._greeting.find(MARK)
+        if begins < 0:
+            del self._greeting[:-MOST_GREETING_BYTES]
+            return b""
+        own = bytes(self._greeting[begins + len(MARK) :])
+        self._greeting = None
+        return own
 
     def end_input(self) -> None:
         """Close the command's standard input."""
@@ -77,12 +103,15 @@ class ChannelConversation:
                 data = self._channel.recv(most)
             except TimeoutError:
                 self._drain_errors()
-                if deadline is not None and time.monotonic() >= deadline:
-                    raise ConnectionLost(f"{self._name}: no word after {timeout_s:g} s") from None
-                continue
-            if not data and not self._channel.eof_received:
-                raise self._gone("nothing is known of what it does")
-            return data
+            else:
+                if own := self._own(data):
+                    return own
+                if not data and not self._channel.eof_received:
+                    raise self._gone("nothing is known of what it does")
+                if not data:
+                    return b""
+            if deadline is not None and time.monotonic() >= deadline:
+                raise ConnectionLost(f"{self._name}: no word after {timeout_s:g} s")
 
     def _drain_errors(self) -> None:
         """Take its standard error, which counts towards what may be under way, and keep the end."""
@@ -110,7 +139,8 @@ class ChannelConversation:
             if not (transport.is_active() and self._channel.eof_received):
                 raise self._gone("its exit status is not known")
             status = SIGNALLED
-        return Finished(self._arguments, status, "", self._errors.decode(errors="replace"))
+        said = bytes(self._greeting or b"") + self._errors
+        return Finished(self._arguments, status, "", said.decode(errors="replace"))
 
     def _wait_for_errors(self, deadline: float) -> None:
         """Take the rest of its standard error: it may come behind the exit status."""

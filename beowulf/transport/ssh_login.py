@@ -12,14 +12,12 @@ from beowulf.errors import AuthenticationFailed, ConnectionLost, InvalidInput
 from beowulf.transport.host_key import parse_host_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     import paramiko
 
-    from beowulf.transport.ssh_route import Route
-
-    Ask = Callable[[str], str]
+    from beowulf.transport.ssh_way import Ask, Route
 
 PASSPHRASE_ATTEMPTS = 3
 AGENT_TIMEOUT_S = 60  # it may ask its owner first

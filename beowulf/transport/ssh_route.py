@@ -5,21 +5,22 @@ from __future__ import annotations
 import contextlib
 import socket
 import subprocess
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from beowulf.errors import HostKeyMismatch, Unreachable
 from beowulf.transport.host_key import HostKey, KnownHosts, read_known_hosts
 from beowulf.transport.ssh_config import Address, HostSettings, read_settings
 from beowulf.transport.ssh_login import Login
-from beowulf.transport.ssh_transport import Timeouts, lively_transport, watch
+from beowulf.transport.ssh_transport import lively_transport, watch
+from beowulf.transport.ssh_way import Means, Route, Trust
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import paramiko
 
-    from beowulf.transport.ssh_login import Ask
+    from beowulf.transport.ssh_transport import Timeouts
 
 MOST_JUMPS = 8
 KINDS = {
@@ -29,40 +30,6 @@ KINDS = {
     "ecdsa-sha2-nistp521": ("ecdsa-sha2-nistp521",),
     "ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256"),
 }
-
-
-@dataclass(frozen=True)
-class Trust:
-    """Which host key is to be believed."""
-
-    verify: Callable[[HostKey], None]
-    """Raises HostKeyMismatch unless it is that one."""
-    kinds: Sequence[str] = ()
-    """The types of key to ask for first."""
-
-
-@dataclass(frozen=True)
-class Means:
-    """What a way is opened with: patience, and somebody to ask for a passphrase."""
-
-    timeouts: Timeouts
-    ask: Ask | None
-
-
-@dataclass
-class Route:
-    """A way to a computer whose host key was verified; nobody is logged in at its end yet."""
-
-    name: str
-    address: Address
-    transport: paramiko.Transport
-    settings: HostSettings
-    parts: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
-
-    def close(self) -> None:
-        """Close the way, from its far end to the near one."""
-        self.transport.close()
-        self.parts.close()
 
 
 def open_route(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import socket
 import subprocess
 import time
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from beowulf.head import accounting
 from tests.conftest import BEOWULF, REPOSITORY
 from tests.docs.markdown import blocks
 from tests.docs.session import check, play
@@ -47,11 +50,13 @@ class Laptop:
             "BEOWULF_SSH_CONFIG": f"/var/lib/beowulf/labs/{lab}/ssh_config",
         }
 
-    def start(self, *words: str | Path, cwd: Path = REPOSITORY) -> subprocess.Popen[bytes]:
+    def start(
+        self, *words: str | Path, cwd: Path = REPOSITORY, **variables: str
+    ) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [BEOWULF, *map(str, words)],
             cwd=cwd,
-            env=self.environment,
+            env=self.environment | variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -165,6 +170,47 @@ def test_arguments_and_exit_status_are_handed_through(ada: Laptop, tmp_path: Pat
     assert ascii(odd) in done.stdout.decode()
 
 
+def test_a_job_that_failed_is_resumed_and_stays_what_it_was_if_it_can_not(
+    ada: Laptop, untouched_cluster: Cluster, tmp_path: Path
+) -> None:
+    text = "import os\nprint('attempt', attempt := os.environ['BEOWULF_ATTEMPT'])\n"
+    path = script(tmp_path / "job", f"{text}raise SystemExit(7 if attempt == '1' else 0)\n")
+    job_id = ada.submit(path, "--ranks", "1")
+    assert ada.try_to("wait", job_id).returncode == 7
+    failed = ada.record(job_id)
+    refused = ada.try_to("submit", "--resume", job_id, "--ranks", "4000")
+    assert refused.returncode == 2, refused.stderr.decode()
+    assert ada.record(job_id) == failed
+    resumed = ada.try_to("submit", "--resume", job_id)
+    assert resumed.returncode == 0, resumed.stderr.decode()
+    assert "attempt 2" in resumed.stdout.decode()
+    assert "attempt 1" not in resumed.stdout.decode()
+    record = ada.record(job_id)
+    assert (record["state"], record["attempt"]) == ("COMPLETED", 2)
+    # What would be asked of accounting if Slurm had forgotten the first attempt.
+    asked = shlex.join(accounting.question([failed["slurm_job_id"]]))
+    deadline = time.monotonic() + PATIENCE_S
+    while not (told := accounting.parse(untouched_cluster.as_user("ada", "head", asked))):
+        assert time.monotonic() < deadline, "the database hears of an end a little later"
+        time.sleep(1)
+    (past,) = told
+    assert (past.number, past.state) == (failed["slurm_job_id"], "FAILED")
+    assert past.work_directory == failed["directory"]
+
+
+def test_a_job_whose_number_was_never_written_down_is_found_and_cancelled(
+    ada: Laptop, untouched_cluster: Cluster, tmp_path: Path
+) -> None:
+    path = script(tmp_path / "job", "import time\ntime.sleep(600)\n")
+    job_id = ada.submit(path, "--ranks", "1")
+    record = ada.wait_until(job_id, "RUNNING")
+    files = " ".join(f"{record['directory']}/{name}" for name in ("slurm_job_id", "claim-1"))
+    untouched_cluster.as_user("ada", "head", f"rm {files}")
+    found = ada.record(job_id)
+    assert (found["state"], found["slurm_job_id"]) == ("RUNNING", record["slurm_job_id"])
+    assert ada("cancel", job_id).splitlines() == [f"{job_id} CANCELLED"]
+
+
 def test_two_people_do_not_see_each_other_s_jobs(
     ada: Laptop, untouched_cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -201,6 +247,51 @@ def test_what_cannot_run_here_is_refused_and_leaves_nothing(ada: Laptop, tmp_pat
     (line,) = refused.stderr.decode().splitlines()
     assert line.startswith("beowulf: resources")
     assert ada("jobs", "--json") == before
+
+
+def test_a_quota_that_is_full_during_the_upload_is_said_and_leaves_nothing(
+    ada: Laptop, untouched_cluster: Cluster, tmp_path: Path
+) -> None:
+    path = script(tmp_path / "job", "print(1)\n")
+    before = ada("jobs", "--json")
+    (path.parent / "data.bin").write_bytes(os.urandom(16 << 20))
+    on_head = untouched_cluster.room.on
+    # What she may use there is as large as this file system of her own.
+    options = "size=4m,mode=0700,uid=$(id -u ada),gid=$(id -g ada)"
+    place = "/home/ada/beowulf/store"
+    on_head("head", f"sudo install -d -m 0700 -o ada -g ada /home/ada/beowulf {place}")
+    on_head("head", f"sudo mount -t tmpfs -o {options} tmpfs {place}")
+    try:
+        refused = ada.try_to("submit", path, "--ranks", "1")
+        kept = untouched_cluster.as_user("ada", "head", f"find {place} -type f -size +1")
+    finally:
+        on_head("head", f"sudo umount {place}")
+    (line,) = refused.stderr.decode().splitlines()
+    assert refused.returncode == 2, line
+    assert line.startswith("beowulf: job directory: cannot write below /home/ada/beowulf/jobs")
+    assert "No space left on device" in line
+    assert "free some space" in line
+    assert kept == ""
+    assert ada("jobs", "--json") == before
+    job_id = ada.submit(path, "--ranks", "1")  # with room, the same command does what it should
+    assert ada.try_to("wait", job_id).returncode == 0
+
+
+def test_a_key_that_is_refused_is_named_with_what_to_do(ada: Laptop, tmp_path: Path) -> None:
+    stranger = tmp_path / "id_of_nobody"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", stranger], check=True)
+    lab_s = Path(ada.environment["BEOWULF_SSH_CONFIG"]).read_text()
+    config = tmp_path / "ssh_config"
+    config.write_text(re.sub(r"IdentityFile .*", f"IdentityFile {stranger}", lab_s))
+    path = script(tmp_path / "job", "print(1)\n")
+    for words in (("submit", path, "--ranks", "1"), ("jobs",), ("logs",)):
+        with ada.start(*words, BEOWULF_SSH_CONFIG=str(config)) as process:
+            out, errors = process.communicate(timeout=PATIENCE_S)
+        (line,) = errors.decode().splitlines()
+        assert (process.returncode, out) == (5, b""), line
+        assert line.startswith("beowulf: ada@head: user ada was not let in (keys tried: ")
+        assert str(stranger) in line
+        assert "hand in your key: ssh-copy-id" in line
 
 
 def test_a_log_is_followed_while_the_cable_is_out(

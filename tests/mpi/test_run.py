@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from beowulf.errors import CheckpointError, TrainingError, WorldSizeError
+from beowulf.job.figures import parse_figures
 from beowulf.train import Run
 from tests.mpi.launch import on_ranks
 
@@ -85,13 +86,17 @@ def check_files(directory: str) -> None:
     assert result["steps"] == 7
     assert result["answer"] == 42.0
     assert result["samples_per_s"] > 0
+    figures = parse_figures(result)
+    assert figures is not None
+    assert (figures.global_batch, len(figures.ranks)) == (16, run.world_size)
+    assert figures.gradient_bytes == 16  # two numbers of 8 bytes
     beat = json.loads((path / "heartbeat" / str(run.rank)).read_text())
     assert beat["rank"] == run.rank
     assert beat["step"] >= 1
 
 
 def check_resume_gives_the_same_losses(directory: str) -> None:
-    with Run(global_batch=16, checkpoint_every_steps=4) as run:
+    with Run(global_batch=16, shares="equal", checkpoint_every_steps=4) as run:
         _, whole = train_line(run, steps=20)
     run.comm.Barrier()
     if run.rank == 0:
@@ -103,11 +108,11 @@ def check_resume_gives_the_same_losses(directory: str) -> None:
     run.comm.Barrier()
     with (
         pytest.raises(KeyboardInterrupt),
-        Run(global_batch=16, checkpoint_every_steps=4) as interrupted,
+        Run(global_batch=16, shares="equal", checkpoint_every_steps=4) as interrupted,
     ):
         train_line(interrupted, steps=20, stop_after=11)
     run.comm.Barrier()
-    with Run(global_batch=16, checkpoint_every_steps=4) as resumed:
+    with Run(global_batch=16, shares="equal", checkpoint_every_steps=4) as resumed:
         _, rest = train_line(resumed, steps=20)
     assert rest == whole[8:]
     run.comm.Barrier()

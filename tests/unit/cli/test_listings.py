@@ -12,6 +12,7 @@ import pytest
 from beowulf.durable import append_json_line
 from beowulf.job.directory import JobDirectory
 from beowulf.job.events import record_event
+from beowulf.job.heartbeat import Heartbeat
 from beowulf.job.lock import take_lock
 from tests.conftest import Beowulf
 from tests.unit.cli.conftest import assert_refused
@@ -266,3 +267,60 @@ def test_without_a_verb_help_is_shown_as_an_error(beowulf: Beowulf) -> None:
     answer = beowulf()
     assert (answer.returncode, answer.stdout) == (2, "")
     assert answer.stderr.startswith("Usage: beowulf ")
+
+
+# --- status: single ranks -------------------------------------------------------------------
+
+
+def balance(
+    directory: JobDirectory, shares: list[int], compute_s: list[float], **more: Any
+) -> None:
+    for rank, host in enumerate(["head", "node7"]):
+        directory.heartbeats.mkdir(exist_ok=True)
+        Heartbeat(rank, 1, host=host).write(directory)
+    line = {"step": 7, "total_steps": 99, "loss": 1.0, "samples": sum(shares), "step_s": 1.1}
+    for _ in range(20):
+        append_json_line(
+            directory.metrics, line | {"shares": shares, "compute_s": compute_s} | more
+        )
+
+
+def test_status_shows_where_each_rank_is_how_fast_and_with_which_share(
+    beowulf: Beowulf, ended: dict[str, JobDirectory]
+) -> None:
+    balance(ended["COMPLETED"], [90, 10], [0.1, 0.1], wire_s=0.001)
+    answer = beowulf("status", "1")
+    assert "rank 0     head      900 samples/s  90 of 100 samples (90 %)\n" in answer.stdout
+    assert "rank 1     node7     100 samples/s  10 of 100 samples (10 %)\n" in answer.stdout
+    assert "unplugging" not in answer.stdout
+    told = document(beowulf, "status", "1")
+    assert told["burden"] is None
+    assert told["job"]["paces"]["ranks"][1] == {
+        "rank": 1, "host": "node7", "share": 10, "compute_s": 0.1,
+        "samples_per_s": pytest.approx(100),
+    }  # fmt: skip
+
+
+def test_status_names_the_machine_that_costs_more_than_it_gives(
+    beowulf: Beowulf, ended: dict[str, JobDirectory]
+) -> None:
+    balance(ended["COMPLETED"], [90, 10], [0.1, 0.1], step_s=0.125, wire_s=0.025)
+    advice = "advice     unplugging node7 would make this 12 % faster\n"
+    assert advice in beowulf("status", "1").stdout
+    assert document(beowulf, "status", "1")["burden"] == {
+        "host": "node7", "gain": pytest.approx(0.125),
+    }  # fmt: skip
+
+
+def test_status_gives_no_advice_that_is_not_certain(
+    beowulf: Beowulf, ended: dict[str, JobDirectory]
+) -> None:
+    balance(ended["COMPLETED"], [90, 10], [0.1, 0.1], step_s=0.125)  # the wire is not known
+    assert "rank 1" in beowulf("status", "1").stdout
+    assert "unplugging" not in beowulf("status", "1").stdout
+    append_json_line(  # the shares have changed
+        ended["COMPLETED"].metrics,
+        {"step": 8, "samples": 100, "step_s": 0.125, "wire_s": 0.025, "shares": [80, 20],
+         "compute_s": [0.1, 0.1]},
+    )  # fmt: skip
+    assert "unplugging" not in beowulf("status", "1").stdout

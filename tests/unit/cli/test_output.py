@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beowulf.cli.output import duration, number, print_json, progress_words
+from beowulf.cli.output import duration, number, print_json, progress_words, result_lines
+from beowulf.durable import write_json
+from beowulf.job.directory import JobDirectory
+from beowulf.job.record import read_record
 
 
 @pytest.mark.parametrize(
@@ -76,3 +79,11 @@ def test_any_document_can_be_read_by_a_strict_reader(
 ) -> None:
     print_json(value=value)
     assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["schema"] == 1
+
+
+def test_a_result_is_shown_without_what_is_for_predictions(job: JobDirectory) -> None:
+    figures = {"global_batch": 8, "gradient_bytes": 16, "ranks": []}
+    write_json(job.result, {"final_loss": 0.5, "accuracy": None, "training": figures})
+    assert result_lines(read_record(job)) == [("final_loss", "0.5")]
+    write_json(job.result, {"training": "on a script's own word"})
+    assert result_lines(read_record(job)) == [("training", "on a script's own word")]

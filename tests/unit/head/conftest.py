@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,20 +30,20 @@ with (state / "calls").open("a") as calls:
 answer = json.loads((state / "answers.json").read_text())
 kind = "test" if "--test-only" in words else name
 told = answer.get(kind, dict())
-if kind == "sbatch" and not told.get("status"):
+if kind == "sbatch" and (told.get("taken") or not told.get("status")):
     number = 100 + len((state / "jobs").read_text().split("\\n"))
     script = pathlib.Path(words[-1]).read_text()
     comment = next(l.split("=", 1)[1] for l in script.splitlines() if "--comment=" in l)
     with (state / "jobs").open("a") as jobs:
         jobs.write(f"{{number}}|PENDING|Priority|1||N/A|N/A|{{comment}}\\n")
-    if not told.get("silent"):
+    if not told.get("silent") and not told.get("status"):
         print(number)
 elif kind == "squeue":
     print((state / "jobs").read_text(), end="")
 elif kind == "scancel":
     jobs = (state / "jobs").read_text().splitlines()
     new = [line.replace("|PENDING|", "|CANCELLED|").replace("|RUNNING|", "|CANCELLED|")
-           if line.startswith(words[0] + "|") else line for line in jobs]
+           if line.split("|")[0] in words else line for line in jobs]
     (state / "jobs").write_text("".join(line + "\\n" for line in new))
 print(told.get("output", ""), end="")
 print(told.get("errors", ""), end="", file=sys.stderr)
@@ -70,6 +72,11 @@ class FakeSlurm:
             lines.append("|".join(fields) + "\n")
         (self.state / "jobs").write_text("".join(lines))
 
+    def add(self, number: int, state: str, comment: str, nodes: str = "") -> None:
+        """Have one job more."""
+        with (self.state / "jobs").open("a") as jobs:
+            jobs.write(f"{number}|{state}|Priority|4|{nodes}|N/A|N/A|{comment}\n")
+
     def forget(self) -> None:
         """Have no jobs any more."""
         (self.state / "jobs").write_text("")
@@ -89,7 +96,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
     (state / "answers.json").write_text("{}")
     (state / "jobs").touch()
     (state / "calls").touch()
-    for name in ("sbatch", "squeue", "scancel", "sinfo"):
+    for name in ("sbatch", "squeue", "scancel", "sinfo", "sacct"):
         program = commands / name
         program.write_text(PROGRAM.format(python=sys.executable, state=str(state)))
         program.chmod(0o755)
@@ -132,6 +139,13 @@ def running(queued: JobDirectory, slurm: FakeSlurm) -> JobDirectory:
     record_event(queued, "started", attempt=1, ranks=4)
     record_event(queued, "running")
     return queued
+
+
+def grow_old(job: JobDirectory) -> None:
+    """Have a job's files be as if nobody had written into them for a day."""
+    yesterday = time.time() - 86_400
+    for path in (job.log, job.heartbeats):
+        os.utime(path, (yesterday, yesterday))
 
 
 @dataclass

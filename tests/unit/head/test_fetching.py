@@ -8,8 +8,11 @@ import pytest
 
 from beowulf.errors import BeowulfError, InvalidInput
 from beowulf.head import fetching
+from beowulf.head.__main__ import record
 from beowulf.head.fetching import fetch, log
 from beowulf.head.frames import Frame
+from beowulf.job import follow
+from beowulf.job.events import record_event
 from beowulf.runner.arrival import Arrival
 from tests.unit.head.conftest import Client
 
@@ -55,14 +58,12 @@ def test_directories_can_stay_and_private_files_do(running: JobDirectory, tmp_pa
         path.write_bytes(b"x")
     (running.path / ".result.json.new").touch()
     running.claim(1).touch()
-    running.key.touch()
     (running.path / "keypoints.png").touch()
     (running.path / "code/package").mkdir()
     (running.path / "code/package/.settings").touch()
     brought = set(fetched(tmp_path / "here", "checkpoints").brought)
     assert {"code/train.py", "code/checkpoints/x", "code/package/.settings"} <= brought
     assert "keypoints.png" in brought
-    assert "key" not in brought
     assert not {name for name in brought if name.startswith(("checkpoints", ".", "claim"))}
 
 
@@ -90,7 +91,7 @@ def test_a_target_that_is_a_file(tmp_path: Path) -> None:
 def test_a_log_is_told_whole_or_its_last_lines(
     running: JobDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetching, "CHUNK_BYTES", 5)
+    monkeypatch.setattr(follow, "PIECE_BYTES", 5)
     running.log.write_bytes(b"one\ntwo\nthree\n")
     client = Client()
     log(client.peer(), {"id": "1"})
@@ -98,5 +99,20 @@ def test_a_log_is_told_whole_or_its_last_lines(
     assert client.told[-1].document["offset"] == 14
     client = Client()
     log(client.peer(), {"id": None, "tail": 2})
+    *pieces, last = client.told
+    assert [frame.data for frame in pieces] == [b"two\nt", b"hree\n"]
+    assert last.document == {"id": "1", "offset": 14}
+
+
+@pytest.mark.parametrize(("state", "said"), [("FAILED", b"x" * 65_535 + b"\n"), ("COMPLETED", b"")])
+def test_a_record_comes_with_a_bounded_piece_of_what_a_failed_job_said_last(
+    running: JobDirectory, state: str, said: bytes
+) -> None:
+    running.log.write_bytes(b"x" * 1_000_000 + b"\n")
+    record_event(running, "ended", state=state, reason="", exit_code=3)
+    running.exit_code.write_text("3\n")
+    client = Client()
+    record(client.peer(), {"last_words": True})
     (told,) = client.told
-    assert (told.data, told.document["offset"]) == (b"two\nthree\n", 14)
+    assert told.document["job"]["state"] == state
+    assert told.data == said

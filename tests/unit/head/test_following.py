@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from beowulf.errors import JobNotFound
-from beowulf.head import following, records
-from beowulf.head.following import Watched, follow, wait
+from beowulf.head import endings, following
+from beowulf.head.following import Watch, follow, wait
 from beowulf.head.records import job_root
+from beowulf.job.directory import JobDirectory
 from beowulf.job.events import record_event
-from tests.unit.head.conftest import Client
+from tests.unit.head.conftest import Client, grow_old
 
 if TYPE_CHECKING:
-    from beowulf.job.directory import JobDirectory
     from tests.unit.head.conftest import FakeSlurm
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "LAST_WORDS_S", 0.0)
+    monkeypatch.setattr(endings, "LAST_WORDS_S", 0.0)
     monkeypatch.setattr(following, "LOG_POLL_S", 0.01)
     monkeypatch.setattr(following, "RECORD_EVERY_S", 0.02)
     monkeypatch.setattr(following, "client_listens", lambda pause_s: not _pause(pause_s))
@@ -92,9 +93,69 @@ def test_a_job_that_there_is_not(running: JobDirectory, job_id: str) -> None:
 def test_slurm_is_asked_seldom_about_a_job_that_goes_on(
     running: JobDirectory, slurm: FakeSlurm
 ) -> None:
-    watched = Watched(job_root().find("1"))
-    assert {watched.record().state for _ in range(50)} == {"RUNNING"}
+    watched = Watch([job_root().find("1")])
+    assert {watched.records()["1"].state for _ in range(50)} == {"RUNNING"}
     assert len(slurm.calls("squeue")) == 1
     end(running)
-    assert watched.record().state == "COMPLETED"
+    assert watched.records()["1"].state == "COMPLETED"
     assert len(slurm.calls("squeue")) == 1, "its own files said so"
+
+
+def test_slurm_is_asked_one_question_for_all_jobs_that_are_waited_for(
+    running: JobDirectory, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "LEAST_PAUSE_S", 1e9)
+    monkeypatch.setattr(following, "MOST_PAUSE_S", 1e9)
+    jobs = more(running, slurm, 20)
+
+    def end_all() -> None:
+        for job in jobs:
+            end(job)
+
+    timer = threading.Timer(0.3, end_all)
+    timer.start()
+    client = Client()
+    wait(client.peer(), {"ids": [job.job_id for job in jobs]})
+    timer.join()
+    over = [frame.document["job"]["state"] for frame in client.told if "job" in frame.document]
+    assert over == ["COMPLETED"] * 21
+    assert len(slurm.calls("squeue")) == 1
+
+
+def test_jobs_that_only_slurm_knows_the_end_of_are_waited_for_together(
+    running: JobDirectory, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "LEAST_PAUSE_S", 0.05)
+    jobs = more(running, slurm, 5)
+    client = Client()
+    waiting = threading.Thread(
+        target=wait, args=(client.peer(), {"ids": [job.job_id for job in jobs]})
+    )
+    waiting.start()
+    for number in range(101, 107):
+        slurm.set(number, "TIMEOUT")
+    waiting.join(60)
+    assert [frame.document["job"]["state"] for frame in client.told if "job" in frame.document] == [
+        "TIMEOUT"
+    ] * 6
+
+
+def test_a_job_that_slurm_has_forgotten_is_not_waited_for_for_ever(
+    running: JobDirectory, slurm: FakeSlurm
+) -> None:
+    slurm.forget()
+    grow_old(running)
+    client = Client()
+    wait(client.peer(), {"ids": ["1"]})
+    follow(client.peer(), {"id": "1", "offset": 0})
+    assert client.told[0].document["job"]["state"] == "FAILED"
+
+
+def more(job: JobDirectory, slurm: FakeSlurm, count: int) -> list[JobDirectory]:
+    """Return this job and ``count`` others that run like it."""
+    found = [JobDirectory(job.path.parent / str(number)) for number in range(2, count + 2)]
+    for number, one in enumerate(found, 102):
+        shutil.copytree(job.path, one.path)
+        one.slurm_job_id.write_text(f"{number}\n")
+        slurm.add(number, "RUNNING", f"beowulf:{one.job_id}:key", "node[1-4]")
+    return [job, *found]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -61,3 +62,34 @@ def test_telling_writes_a_frame() -> None:
     assert FrameReader(io.BytesIO(output.getvalue()).read).read() == Frame(
         {"job": {"id": "1"}}, b"\0\n"
     )
+
+
+def test_a_client_hears_every_few_seconds_that_it_is_worked_for() -> None:
+    told: list[bytes] = []
+    thrice = threading.Event()
+
+    class Output(io.BytesIO):
+        def flush(self) -> None:
+            told.append(self.getvalue())
+            if len(told) == 3:
+                thrice.set()
+
+    peer = Peer(FrameReader(lambda _: b""), Output())
+    with peer.showing_life(0.01):
+        assert thrice.wait(60)
+    count = len(told)
+    peer.tell(job="done")
+    lines = told[-1].splitlines()
+    assert lines == [b'{"waiting": true}'] * count + [b'{"job": "done"}']
+
+
+def test_a_client_that_has_gone_ends_the_signs_of_life_and_not_the_work() -> None:
+    gone = threading.Event()
+
+    class Output(io.BytesIO):
+        def write(self, _: object) -> int:
+            gone.set()
+            raise BrokenPipeError
+
+    with Peer(FrameReader(lambda _: b""), Output()).showing_life(0.01):
+        assert gone.wait(60)

@@ -60,10 +60,10 @@ def test_a_head_without_slurm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 def test_cancelling_what_slurm_has_forgotten_is_no_fault(slurm: FakeSlurm) -> None:
     slurm.answer("scancel", status=1, errors="scancel: error: Invalid job id 17\n")
-    queue.cancel(17)
+    queue.cancel([17])
     slurm.answer("scancel", status=1, errors="scancel: error: Access/permission denied\n")
     with pytest.raises(SlurmRefused, match="denied"):
-        queue.cancel(17)
+        queue.cancel([17])
 
 
 def test_only_nodes_that_could_run_a_job_are_counted(slurm: FakeSlurm) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from beowulf.head import records
+from beowulf.head import endings, given
 from beowulf.head.records import Slurm, record_of, records_of
 from beowulf.job.events import record_event
+from beowulf.job.lock import take_lock
 from beowulf.job.record import read_exit_code
+from tests.unit.head.conftest import grow_old
 
 if TYPE_CHECKING:
     from beowulf.job.directory import JobDirectory
@@ -18,7 +22,11 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "LAST_WORDS_S", 0.0)
+    monkeypatch.setattr(endings, "LAST_WORDS_S", 0.0)
+
+
+def no_room(*_: object) -> None:
+    raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
 
 @pytest.fixture
@@ -69,14 +77,6 @@ def test_an_end_that_only_slurm_knows_is_written_down(
     assert read_exit_code(job) == record.exit_code
 
 
-def test_a_job_that_slurm_has_forgotten_is_unknown(job: JobDirectory, slurm: FakeSlurm) -> None:
-    slurm.forget()
-    record = record_of(job, Slurm())
-    assert record.state == "UNKNOWN"
-    assert "does not know it any more" in record.reason
-    assert read_exit_code(job) is None
-
-
 def test_while_slurm_is_silent_nothing_is_lost(job: JobDirectory, slurm: FakeSlurm) -> None:
     slurm.answer("squeue", status=1, errors="Unable to contact slurm controller\n")
     record = record_of(job, Slurm())
@@ -95,9 +95,90 @@ def test_a_state_never_seen_before_is_one_that_may_still_run(
 
 def test_a_job_that_slurm_never_got(job: JobDirectory, slurm: FakeSlurm) -> None:
     job.slurm_job_id.unlink()
+    slurm.forget()
     record = record_of(job, Slurm())
-    assert (record.state, record.reason) == ("FAILED", records.NEVER_GIVEN)
-    assert slurm.calls("squeue") == []
+    assert (record.state, record.reason) == (
+        "FAILED", "it was never given to Slurm; submit it again",
+    )  # fmt: skip
+
+
+def test_a_job_whose_number_was_never_written_is_known_by_its_comment(
+    job: JobDirectory, slurm: FakeSlurm
+) -> None:
+    job.slurm_job_id.unlink()
+    slurm.add(102, "PENDING", "beowulf:11:key")
+    record = record_of(job, Slurm())
+    assert (record.state, record.slurm_job_id) == ("QUEUED", 101)
+    assert job.slurm_job_id.read_text() == "101\n"
+
+
+def test_a_number_that_cannot_be_written_is_known_all_the_same(
+    job: JobDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job.slurm_job_id.unlink()
+    monkeypatch.setattr(given, "write_file", no_room)
+    assert record_of(job, Slurm()).slurm_job_id == 101
+
+
+def test_nothing_is_said_of_a_job_without_a_number_while_slurm_is_silent(
+    job: JobDirectory, slurm: FakeSlurm
+) -> None:
+    job.slurm_job_id.unlink()
+    slurm.answer("squeue", status=1, errors="Unable to contact slurm controller\n")
+    assert record_of(job, Slurm()).state == "UNKNOWN"
+
+
+def test_a_job_that_is_being_given_to_slurm_waits(job: JobDirectory, slurm: FakeSlurm) -> None:
+    job.slurm_job_id.unlink()
+    slurm.forget()
+    lock = take_lock(job)
+    assert lock is not None
+    try:
+        assert record_of(job, Slurm()).state == "QUEUED"
+        assert record_of(job, Slurm(), held=True).state == "FAILED", "the lock is our own"
+    finally:
+        os.close(lock)
+
+
+def test_of_two_slurm_jobs_the_one_with_the_claim_counts(
+    job: JobDirectory, slurm: FakeSlurm
+) -> None:
+    slurm.set(101, "FAILED")
+    slurm.add(102, "RUNNING", "beowulf:1:key")
+    job.claim(1).write_text("102\n")
+    record_event(job, "started", attempt=1, ranks=4)
+    record = record_of(job, Slurm())
+    assert (record.state, record.slurm_job_id) == ("STARTING", 102)
+    assert read_exit_code(job) is None
+
+
+def test_of_two_slurm_jobs_without_a_claim_one_that_may_still_run_counts(
+    job: JobDirectory, slurm: FakeSlurm
+) -> None:
+    slurm.set(101, "CANCELLED")
+    slurm.add(102, "PENDING", "beowulf:1:key")
+    record = record_of(job, Slurm())
+    assert (record.state, record.slurm_job_id) == ("QUEUED", 102)
+
+
+def test_the_slurm_job_of_an_earlier_attempt_is_not_that_of_this_one(
+    job: JobDirectory, slurm: FakeSlurm
+) -> None:
+    slurm.set(101, "CANCELLED")
+    job.slurm_job_id.unlink()
+    record_event(job, "resubmitted", attempt=2, ranks=4, key="new")
+    record = record_of(job, Slurm())
+    assert (record.state, record.slurm_job_id) == ("FAILED", None)
+    assert "never given to Slurm" in record.reason
+
+
+def test_a_number_that_is_another_job_s_now_is_not_believed(
+    job: JobDirectory, slurm: FakeSlurm
+) -> None:
+    slurm.forget()
+    slurm.add(101, "RUNNING", "beowulf:9:key")
+    grow_old(job)
+    assert record_of(job, Slurm()).state == "FAILED"
 
 
 def test_many_jobs_are_asked_about_once(job: JobDirectory, slurm: FakeSlurm) -> None:

@@ -99,3 +99,29 @@ def test_what_nobody_asked_for_in_a_month_is_swept_away(
     os.utime(store.path(other), (long_ago, long_ago))
     store.sweep()  # a second time on the same day it does not even look
     assert store.path(other).exists()
+
+
+def test_what_is_kept_is_on_the_disk_before_it_has_a_name(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_disk: list[tuple[int, bool]] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        on_disk.append((os.fstat(descriptor).st_size, store.path(DIGEST).exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    store.receive(DIGEST, [TEXT])
+    assert on_disk == [(len(TEXT), False)]
+
+
+@pytest.mark.parametrize("damaged", [b"", b"x" * len(TEXT), TEXT[:-1]])
+def test_a_kept_file_that_was_damaged_is_not_laid_out_and_travels_again(
+    store: Store, tmp_path: Path, damaged: bytes
+) -> None:
+    store.receive(DIGEST, [TEXT])
+    store.path(DIGEST).write_bytes(damaged)
+    with pytest.raises(InvalidInput, match=r"train\.py: .* damaged.* submit again"):
+        store.lay_out([Entry("train.py", "file", content=DIGEST)], tmp_path / "code")
+    assert store.missing([DIGEST]) == [DIGEST]

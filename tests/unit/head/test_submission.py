@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from beowulf import durable
 from beowulf.durable import read_json_lines
 from beowulf.errors import BeowulfError, ConnectionLost, InvalidInput, LaunchError
 from beowulf.head import submission
 from beowulf.head.frames import Frame
-from beowulf.head.records import job_root
+from beowulf.head.records import Slurm, job_root, record_of
 from tests.unit.head.conftest import Client
 
 if TYPE_CHECKING:
@@ -71,6 +74,7 @@ def test_a_job_gets_a_whole_directory_and_a_place_in_the_queue(
     assert (jobs / "1/slurm_job_id").read_text() == "101\n"
     assert slurm.calls("sbatch")[-1] == ["--parsable", str(jobs / "1/batch.sh")]
     assert not (jobs / "1/trial.sh").exists()
+    assert slurm.calls("squeue") == [], "one question less while the client waits"
 
 
 def test_what_the_head_has_does_not_travel_again() -> None:
@@ -87,13 +91,92 @@ def test_the_same_key_gives_the_same_job(slurm: FakeSlurm) -> None:
     assert len([words for words in slurm.calls("sbatch") if "--parsable" in words]) == 1
 
 
-def test_a_job_whose_number_was_lost_is_found_in_the_queue(slurm: FakeSlurm) -> None:
-    slurm.answer("sbatch", silent=True)  # Slurm takes it, and nothing comes back
+LOST_ANSWERS = [
+    {"silent": True},
+    {"status": 1, "taken": True, "errors": "sbatch: error: Zero Bytes were transmitted\n"},
+    {"status": 1, "taken": True, "errors": "Unable to contact slurm controller (connect failure)"},
+]
+
+
+@pytest.mark.parametrize("told", LOST_ANSWERS)
+def test_a_job_that_slurm_took_without_an_answer_is_found_in_the_queue(
+    slurm: FakeSlurm, told: dict[str, Any]
+) -> None:
+    slurm.answer("sbatch", **told)
+    last = submit(file(), last_words()).told[-1].document["job"]
+    assert (last["id"], last["state"], last["slurm_job_id"]) == ("1", "QUEUED", 101)
+
+
+@pytest.mark.parametrize("told", LOST_ANSWERS)
+def test_a_job_whose_number_was_lost_is_kept_and_found_later(
+    slurm: FakeSlurm, told: dict[str, Any]
+) -> None:
+    slurm.answer("sbatch", **told)
+    slurm.answer("squeue", status=1, errors="Unable to contact slurm controller\n")
     with pytest.raises(LaunchError, match="whether it is in the queue is not known"):
         submit(file(), last_words())
-    (told,) = submit().told
-    assert (told.document["job"]["id"], told.document["job"]["slurm_job_id"]) == ("1", 101)
+    assert job_root().ids() == ["1"]
+    slurm.answer("squeue")
+    assert record_of(job_root().find("1"), Slurm()).slurm_job_id == 101, "for every reader"
+    (again,) = submit().told
+    assert (again.document["job"]["id"], again.document["job"]["slurm_job_id"]) == ("1", 101)
     assert len([words for words in slurm.calls("sbatch") if "--parsable" in words]) == 1
+
+
+def test_a_failure_that_is_no_known_refusal_removes_nothing(slurm: FakeSlurm) -> None:
+    slurm.answer("sbatch", status=1, errors="sbatch: error: the moon is in the wrong house\n")
+    with pytest.raises(LaunchError, match=r"job 1: .*moon.* is kept"):
+        submit(file(), last_words())
+    assert (job_root().find("1").code / "train.py").exists()
+
+
+def test_a_disk_that_is_full_after_slurm_took_the_job_says_so(
+    slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = durable.write_file
+
+    def write_or_not(path: Path, data: bytes) -> None:
+        if path.name == "slurm_job_id":
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), str(path))
+        write(path, data)
+
+    monkeypatch.setattr(submission, "write_file", write_or_not)
+    with pytest.raises(LaunchError, match=r"job 1: Slurm has it, as 101, .*quota exceeded"):
+        submit(file(), last_words())
+    record = record_of(job_root().find("1"), Slurm())
+    assert (record.state, record.slurm_job_id) == ("QUEUED", 101)
+    (again,) = submit().told
+    assert again.document["job"]["id"] == "1"
+    assert len([words for words in slurm.calls("sbatch") if "--parsable" in words]) == 1
+
+
+def test_a_key_is_another_s_when_the_job_does_not_say_so(home: Path) -> None:
+    submit(file(), last_words())
+    shutil.rmtree(home / "beowulf/jobs/1")
+    submit(last_words("f" * 32), key="f" * 32)
+    (home / f"beowulf/jobs/.keys/{KEY}").write_text("2")
+    assert submit(last_words()).told[-1].document["job"]["id"] == "3"
+
+
+def test_the_id_of_a_job_that_was_deleted_is_not_given_again(home: Path) -> None:
+    submit(file(), last_words())
+    shutil.rmtree(home / "beowulf/jobs/1")
+    assert submit(last_words("f" * 32), key="f" * 32).told[-1].document["job"]["id"] == "2"
+
+
+def test_a_job_can_be_found_by_its_key_as_soon_as_it_can_be_seen(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(submission, "give_to_slurm", die)  # killed right after publication
+    with pytest.raises(KeyboardInterrupt):
+        submit(file(), last_words())
+    monkeypatch.undo()
+    monkeypatch.setenv("HOME", str(home))
+    assert (home / "beowulf/jobs/1/batch.sh").exists()
+    assert (home / f"beowulf/jobs/.keys/{KEY}").read_text() == "1"
 
 
 def test_a_job_that_slurm_did_not_get_is_given_to_it_the_next_time(slurm: FakeSlurm) -> None:
@@ -116,7 +199,8 @@ def test_what_slurm_refuses_leaves_nothing(slurm: FakeSlurm, home: Path, command
     assert job_root().ids() == []
     assert list((home / "beowulf/jobs").glob(".staging*")) == []
     slurm.answer(command)
-    assert submit(last_words()).told[-1].document["job"]["id"] == "1"
+    assert submit(last_words()).told[-1].document["job"]["state"] == "QUEUED"
+    assert len(job_root().ids()) == 1
 
 
 def test_a_controller_that_is_down_keeps_nothing(slurm: FakeSlurm) -> None:

@@ -13,7 +13,12 @@ from hypothesis import strategies as st
 from beowulf.errors import InvalidInput, Unreachable
 from beowulf.job.record import State
 from beowulf.job.slurm_nodes import NodeState, parse_nodes
-from beowulf.job.slurm_words import ended_in_words, refused_in_words, waiting_in_words
+from beowulf.job.slurm_words import (
+    ended_in_words,
+    is_refusal,
+    refused_in_words,
+    waiting_in_words,
+)
 from tests.conftest import REPOSITORY
 
 RECORDINGS = REPOSITORY / "tests" / "recordings" / "slurm"
@@ -174,3 +179,21 @@ def test_garbage_gives_printable_words_and_no_crash(one: str, two: str) -> None:
     state, reason, _ = ended_in_words(one, two)
     assert state in get_args(State)
     assert reason.isprintable()
+
+
+@pytest.mark.parametrize(("name", "said"), REFUSALS)
+def test_slurm_s_own_refusals_are_known_as_such(name: str, said: str) -> None:
+    assert is_refusal(said) == (name != "controller away")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "", "Zero Bytes were transmitted or received", "Transport endpoint is not connected",
+        "Unable to contact slurm controller (connect failure)", "sbatch ended with status -9",
+        "Batch job submission failed: Socket timed out on send/recv operation",
+        "Batch job submission failed: Unexpected message received",
+    ],
+)  # fmt: skip
+def test_what_may_have_been_accepted_is_no_refusal(said: str) -> None:
+    assert not is_refusal(said)

@@ -11,8 +11,13 @@ from typing import Any
 import pytest
 
 from beowulf.errors import InvalidInput
-from beowulf.runner.batch_script import THREAD_VARIABLES, render_local, render_slurm
+from beowulf.runner.batch_script import (
+    THREAD_VARIABLES,
+    render_local,
+    render_slurm,
+)
 from beowulf.runner.machine import Layout
+from beowulf.runner.mpi_settings import CLUSTER, LOCAL, allreduce_rules
 from beowulf.runner.spec import JobSpec, Resources
 
 SPEC = JobSpec(
@@ -218,9 +223,27 @@ def test_threads_that_are_not_stated_are_left_to_the_ranks() -> None:
     assert "export OMP_NUM_THREADS=3\n" in for_slurm(Resources(ranks=2, threads_per_rank=3))
 
 
-@pytest.mark.parametrize(("threads", "yields"), [(1, True), (2, True), (3, False)])
-def test_ranks_that_wait_let_others_compute_where_cores_are_scarce(
-    threads: int, yields: bool
-) -> None:
-    script = for_slurm(Resources(ranks=2, threads_per_rank=threads))
-    assert ("mpi_yield_when_idle 1" in script) == yields
+def test_open_mpi_is_told_how_to_use_the_wire(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    script = for_slurm(directory=str(tmp_path), python="/opt/python")
+    lines = run_for_slurm(script, tmp_path, BEOWULF_JOB_DIR=str(tmp_path), BEOWULF_RANKS="5")
+    words = lines[2:-4]
+    given = {words[i + 1]: words[i + 2] for i, word in enumerate(words) if word == "--mca"}
+    assert given == {
+        **{setting.name: setting.value for setting in CLUSTER},
+        "coll_tuned_dynamic_rules_filename": str(tmp_path / "allreduce.rules"),
+    }
+    assert (tmp_path / "allreduce.rules").read_text() == allreduce_rules() + "\n"
+
+
+def test_each_setting_of_open_mpi_stands_with_its_reason() -> None:
+    for script, settings in ((render(), LOCAL), (for_slurm(), CLUSTER)):
+        for setting in settings:
+            assert f"--mca {setting.name} " in script
+            assert f"  # {setting.reason}\n" in script
+
+
+def test_ranks_that_wait_let_others_compute() -> None:
+    for threads in (None, 1, 3):
+        script = for_slurm(Resources(ranks=2, threads_per_rank=threads))
+        assert "mpi_yield_when_idle 1" in script

@@ -23,6 +23,7 @@ from beowulf.job.record import read_record
 from beowulf.runner import local
 from beowulf.runner.local import LocalBackend, find_mpiexec, jobs_root
 from beowulf.runner.spec import Files, JobSpec, Resources, format_spec
+from tests.unit.runner.jobs import directory_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +93,7 @@ def test_somebody_without_a_home_is_told_so(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_submitted_job_has_everything_in_its_directory(backend: LocalBackend, work: Path) -> None:
-    directory = backend.submit(SPEC, work)
+    directory = directory_of(backend.submit(SPEC, work))
     assert directory.path == backend.root.path / "1"
     names = {path.name for path in directory.path.iterdir()}
     assert names == {
@@ -107,18 +108,18 @@ def test_a_submitted_job_has_everything_in_its_directory(backend: LocalBackend, 
 
 
 def test_ids_count_up_and_are_not_given_twice(backend: LocalBackend, work: Path) -> None:
-    assert [backend.submit(SPEC, work).job_id for _ in range(3)] == ["1", "2", "3"]
+    assert [backend.submit(SPEC, work).id for _ in range(3)] == ["1", "2", "3"]
     shutil.rmtree(backend.root.path / "2")
-    assert backend.submit(SPEC, work).job_id == "4"
+    assert backend.submit(SPEC, work).id == "4"
     (backend.root.path / "9").mkdir()
     (backend.root.path / "notes").mkdir()
     (backend.root.path / "007").mkdir()
-    assert backend.submit(SPEC, work).job_id == "10"
+    assert backend.submit(SPEC, work).id == "10"
     assert backend.ids() == ["1", "3", "4", "9", "10"]
 
 
 def test_the_job_keeps_its_code_when_the_work_goes_on(backend: LocalBackend, work: Path) -> None:
-    directory = backend.submit(SPEC, work)
+    directory = directory_of(backend.submit(SPEC, work))
     (work / "train.py").write_text("broken(")
     assert (directory.code / "train.py").read_text() == "print('hello')\n"
 
@@ -127,7 +128,7 @@ def test_the_job_keeps_its_code_when_the_work_goes_on(backend: LocalBackend, wor
 def test_jobs_that_lie_in_the_work_directory_are_not_copied(work: Path) -> None:
     inside = LocalBackend(work / ".local" / "jobs")
     inside.submit(SPEC, work)
-    directory = inside.submit(SPEC, work)
+    directory = directory_of(inside.submit(SPEC, work))
     assert sorted(path.name for path in directory.code.rglob("*")) == [".local", "train.py"]
 
 
@@ -206,7 +207,7 @@ def test_a_staging_directory_that_is_published_meanwhile(
 ) -> None:
     gone = backend.root.path / ".staging-gone"
     monkeypatch.setattr(Path, "glob", lambda *_: iter([gone]))
-    assert backend.submit(SPEC, work).job_id == "1"
+    assert backend.submit(SPEC, work).id == "1"
 
 
 SUBMIT_MANY = """
@@ -218,7 +219,7 @@ LocalBackend._start = lambda self, directory, lock, attempt: (os.close(lock), di
 backend = LocalBackend(Path(sys.argv[1]))
 for _ in range(10):
     spec = JobSpec("x", ("python", "train.py"), Resources(ranks=1))
-    print(backend.submit(spec, Path(sys.argv[2])).job_id)
+    print(backend.submit(spec, Path(sys.argv[2])).id)
 """
 
 
@@ -278,7 +279,7 @@ def test_finding_one_and_the_newest(backend: LocalBackend, work: Path) -> None:
 
 
 def ended(backend: LocalBackend, work: Path, state: str, exit_code: int) -> JobDirectory:
-    directory = backend.submit(SPEC, work)
+    directory = directory_of(backend.submit(SPEC, work))
     record_event(directory, "ended", state=state, reason="", exit_code=exit_code)
     directory.exit_code.write_text(f"{exit_code}\n")
     return directory
@@ -290,7 +291,7 @@ def test_a_failed_job_goes_on_under_its_id(backend: LocalBackend, work: Path) ->
     (directory.heartbeats / "0").touch()
     (directory.code / "train.py").write_text("kept")
     shutil.rmtree(work)
-    assert backend.resume("1", ranks=2, time_limit="5m") == directory
+    assert directory_of(backend.resume("1", ranks=2, time_limit="5m")) == directory
     record = read_record(directory)
     assert (record.attempt, record.ranks, record.exit_code) == (2, 2, None)
     assert not directory.cancel_request.exists()
@@ -310,7 +311,7 @@ def test_a_completed_job_does_not_go_on(backend: LocalBackend, work: Path) -> No
 
 
 def test_a_running_job_is_not_started_twice(backend: LocalBackend, work: Path) -> None:
-    directory = backend.submit(SPEC, work)
+    directory = directory_of(backend.submit(SPEC, work))
     lock = take_lock(directory)
     assert lock is not None
     with pytest.raises(InvalidInput, match=r"^--resume: job 1 is still running; first: beowulf"):
@@ -338,7 +339,7 @@ def test_a_supervisor_that_is_about_to_leave_is_waited_for(
     ) as leaving:
         assert leaving.stdout is not None
         leaving.stdout.readline()
-        assert backend.resume("1") == directory
+        assert directory_of(backend.resume("1")) == directory
     assert read_record(directory).attempt == 2
 
 

@@ -5,6 +5,7 @@ Slurm alone is not there: scripts stand in for its commands. The connection can 
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -14,109 +15,33 @@ import pytest
 
 from beowulf.errors import (
     CommandFailed,
-    ConnectionLost,
     InvalidInput,
     JobNotFound,
     LaunchError,
     Unreachable,
 )
 from beowulf.job.events import record_event
-from beowulf.runner import head_program
+from beowulf.runner import head_program, reconnecting
 from beowulf.runner import slurm as slurm_module
 from beowulf.runner.manifest import Manifest, list_snapshot
 from beowulf.runner.slurm import SlurmBackend
 from beowulf.runner.spec import spec_from
-from beowulf.transport.local import LocalConnection
 from tests.unit.head.conftest import home, slurm
+from tests.unit.runner.jobs import directory_of
+from tests.unit.runner.weather import Weather, backend, weather, work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from beowulf.job.directory import JobDirectory
     from beowulf.transport.connection import Conversation
-    from beowulf.transport.local import Finished
     from tests.unit.head.conftest import FakeSlurm
 
-__all__ = ["home", "slurm"]
+__all__ = ["backend", "home", "slurm", "weather", "work"]
 
 SPEC = spec_from(
     {"command": ["python", "train.py", "--text", "it's\n$(x)"], "resources": {"ranks": 2}}
 )
-
-
-class Weather:
-    """A connection to this computer that is lost when a test says so."""
-
-    name = "ada@head"
-
-    def __init__(self) -> None:
-        self.inner = LocalConnection()
-        self.cuts: list[int] = []
-        """After how many bytes each of the next conversations is cut; none left: never."""
-
-    def converse(self, arguments: Sequence[str]) -> Conversation:
-        inner = self.inner.converse(arguments)
-        return Cut(inner, self.cuts.pop(0)) if self.cuts else inner
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-
-class Cut:
-    """A conversation that is cut off after so many bytes came."""
-
-    def __init__(self, inner: Conversation, after: int) -> None:
-        self.inner = inner
-        self.left = after
-        self.is_cut = False
-
-    def receive(self, most: int = 65_536, timeout_s: float | None = None) -> bytes:
-        if self.left <= 0:
-            self.inner.close()
-            self.is_cut = True
-            raise ConnectionLost("ada@head: cut by the test")
-        data = self.inner.receive(min(most, self.left), timeout_s)
-        self.left -= len(data)
-        return data
-
-    def finish(self, timeout_s: float = 10) -> Finished:
-        if self.is_cut:
-            raise ConnectionLost("ada@head: cut by the test")
-        return self.inner.finish(timeout_s)
-
-    def __enter__(self) -> Cut:  # noqa: PYI034 - Self says no more
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.inner.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-
-@pytest.fixture
-def weather(monkeypatch: pytest.MonkeyPatch) -> Weather:
-    monkeypatch.setattr(slurm_module, "TRY_AGAIN_S", 0.01)
-    # The head's own Python, which in a test is the one that runs the tests.
-    start = head_program.START.replace("/usr/bin/python3", sys.executable)
-    monkeypatch.setattr(head_program, "START", start)
-    return Weather()
-
-
-@pytest.fixture
-def backend(weather: Weather, home: Path, slurm: FakeSlurm) -> SlurmBackend:
-    del home, slurm
-    return SlurmBackend("lab", weather)
-
-
-@pytest.fixture
-def work(tmp_path: Path) -> Path:
-    work = tmp_path / "work"
-    work.mkdir()
-    (work / "train.py").write_text("print('hello')\n")
-    (work / "data.bin").write_bytes(b"x" * 3_000_000)
-    (work / "link").symlink_to("train.py")
-    return work
 
 
 def end(job: JobDirectory, state: str = "COMPLETED", exit_code: int = 0) -> None:
@@ -125,7 +50,7 @@ def end(job: JobDirectory, state: str = "COMPLETED", exit_code: int = 0) -> None
 
 
 def test_a_job_arrives_whole(backend: SlurmBackend, work: Path, home: Path) -> None:
-    job = backend.submit(SPEC, work)
+    job = directory_of(backend.submit(SPEC, work))
     assert job.path == home / "beowulf/jobs/1"
     assert (job.code / "train.py").read_text() == "print('hello')\n"
     assert (job.code / "data.bin").stat().st_size == 3_000_000
@@ -137,6 +62,17 @@ def test_a_job_arrives_whole(backend: SlurmBackend, work: Path, home: Path) -> N
     record = backend.record("1")
     assert (record.state, record.ranks, record.slurm_job_id) == ("QUEUED", 2, 101)
     assert backend.records() == [record]
+
+
+def test_a_job_is_explained_and_nothing_is_kept(
+    backend: SlurmBackend, work: Path, home: Path
+) -> None:
+    told = backend.explain(SPEC, work)
+    assert (told.cluster, told.ranks, told.nodes) == ("lab", 2, None)
+    assert f"#SBATCH --chdir={home}/beowulf/jobs/@JOB_ID@\n" in told.script
+    assert "#SBATCH --comment=beowulf:@JOB_ID@:@JOB_KEY@\n" in told.script
+    assert not (home / "beowulf/jobs").exists()
+    assert backend.explain(spec_from({"command": ["true"]}), work).nodes == "2"  # as many are up
 
 
 def test_what_did_not_change_does_not_travel(
@@ -152,7 +88,7 @@ def test_what_did_not_change_does_not_travel(
 
     monkeypatch.setattr(Manifest, "chunks", noted)
     (work / "train.py").write_text("print('hello again')\n")
-    job = backend.submit(SPEC, work)
+    job = directory_of(backend.submit(SPEC, work))
     assert sent == ["train.py"]
     assert (job.code / "data.bin").stat().st_size == 3_000_000
 
@@ -163,7 +99,7 @@ def test_a_connection_that_is_cut_gives_one_job(
 ) -> None:
     backend.submit(SPEC, work)  # the program is there, so that what is cut is the submission
     weather.cuts = [after]
-    job = backend.submit(SPEC, work)
+    job = directory_of(backend.submit(SPEC, work))
     given = [words for words in slurm.calls("sbatch") if words[0] == "--parsable"]
     assert given == [
         ["--parsable", str(job.path.parent / "1/batch.sh")],
@@ -183,11 +119,11 @@ def test_a_connection_that_is_never_whole_is_given_up(
 def test_a_log_is_followed_across_cuts_without_a_byte_twice(
     backend: SlurmBackend, work: Path, weather: Weather, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job = backend.submit(SPEC, work)
+    job = directory_of(backend.submit(SPEC, work))
     text = b"".join(b"line %d \xff\x1b[31m\n" % number for number in range(20_000))
     job.log.write_bytes(text)
     end(job)
-    weather.cuts = [10**9, 1_000, 0, 300_000]  # the first one asks for the record
+    weather.cuts = [1_000, 0, 300_000]
     got = b"".join(news.log for news in backend.follow("1", 5))
     assert got == text[5:]
     assert "connection lost" in capsys.readouterr().err
@@ -195,7 +131,7 @@ def test_a_log_is_followed_across_cuts_without_a_byte_twice(
 
 def test_waiting_goes_on_after_a_cut(backend: SlurmBackend, work: Path, weather: Weather) -> None:
     for state, exit_code in (("COMPLETED", 0), ("FAILED", 7)):
-        end(backend.submit(SPEC, work), state, exit_code)
+        end(directory_of(backend.submit(SPEC, work)), state, exit_code)
     weather.cuts = [30, 0]
     records = backend.wait(["2", "1"])
     assert [(record.id, record.exit_code) for record in records] == [("2", 7), ("1", 0)]
@@ -207,12 +143,53 @@ def test_waiting_has_an_end(backend: SlurmBackend, work: Path) -> None:
         backend.wait(["1"], timeout_s=0)
 
 
+class Timed:
+    """A conversation that notes for how long it was waited on each time."""
+
+    def __init__(self, inner: Conversation, waited: list[float]) -> None:
+        self.inner = inner
+        self.waited = waited
+
+    def receive(self, most: int = 65_536, timeout_s: float | None = None) -> bytes:
+        assert timeout_s is not None
+        self.waited.append(timeout_s)
+        return self.inner.receive(most, timeout_s)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+def test_waiting_has_an_end_when_the_head_falls_silent(
+    backend: SlurmBackend, work: Path, weather: Weather, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.submit(SPEC, work)
+    waited: list[float] = []
+    converse = weather.converse
+    monkeypatch.setattr(weather, "converse", lambda words: Timed(converse(words), waited))
+    with pytest.raises(LaunchError, match=r"job 1 is still QUEUED; wait longer or cancel it"):
+        backend.wait(["1"], timeout_s=2)
+    first, *others = waited
+    assert first <= slurm_module.FIRST_WORD_S
+    assert others
+    assert max(others) <= 2
+
+
+def test_waiting_has_an_end_while_the_connection_is_lost(
+    backend: SlurmBackend, work: Path, weather: Weather, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.submit(SPEC, work)
+    monkeypatch.setattr(reconnecting, "TRY_AGAIN_S", 1000.0)
+    weather.cuts = [0] * 1000
+    with pytest.raises(LaunchError, match="job 1 is still UNKNOWN; wait longer or cancel it"):
+        backend.wait(["1"], timeout_s=1)
+
+
 def test_the_program_is_put_on_the_head_once(
     backend: SlurmBackend, home: Path, weather: Weather
 ) -> None:
     assert backend.records() == []
     (program,) = (home / ".cache/beowulf/head").iterdir()
-    assert program.name == head_program.program()[0]
+    assert program.name == head_program.digest()
     assert program.stat().st_mode & 0o077 == 0
     weather.cuts = [10**9]
     assert backend.records() == []
@@ -238,7 +215,7 @@ def test_errors_come_back_as_what_they_are(backend: SlurmBackend, work: Path) ->
     with pytest.raises(JobNotFound, match="no job '7'; beowulf jobs lists them"):
         backend.record("7")
     with pytest.raises(JobNotFound, match="no jobs yet"):
-        backend.log()
+        backend.log(None, None, len)
     with pytest.raises(InvalidInput, match=r"^command: 'missing\.py' is not among"):
         backend.submit(spec_from({"command": ["python", "missing.py"]}), work)
 
@@ -259,9 +236,9 @@ def test_what_slurm_refuses_is_told_as_bad_input(
 def test_a_job_that_ended_is_resumed_with_other_resources(
     backend: SlurmBackend, work: Path
 ) -> None:
-    job = backend.submit(SPEC, work)
+    job = directory_of(backend.submit(SPEC, work))
     end(job, "FAILED", 7)
-    assert backend.resume("1", ranks=3) == job
+    assert directory_of(backend.resume("1", ranks=3)) == job
     record = backend.record("1")
     assert (record.state, record.attempt, record.ranks) == ("QUEUED", 2, 3)
     assert record.slurm_job_id == 102
@@ -272,11 +249,11 @@ def test_a_job_that_ended_is_resumed_with_other_resources(
 def test_a_job_after_another_waits_for_slurm_s_number_of_it(
     backend: SlurmBackend, work: Path
 ) -> None:
-    first = backend.submit(SPEC, work)
-    second = backend.submit(SPEC, work, after=["1"])
+    first = directory_of(backend.submit(SPEC, work))
+    second = directory_of(backend.submit(SPEC, work, after=["1"]))
     assert "--dependency=afterok:101" in second.batch_script.read_text()
     end(first)
-    third = backend.submit(SPEC, work, after=["1"])
+    third = directory_of(backend.submit(SPEC, work, after=["1"]))
     assert "--dependency" not in third.batch_script.read_text()
     end(second, "FAILED", 1)
     with pytest.raises(InvalidInput, match="--after: job 2 is FAILED"):
@@ -291,6 +268,20 @@ def test_cancelling_and_fetching(backend: SlurmBackend, work: Path, tmp_path: Pa
     assert "events.jsonl" in arrival.brought
     assert not (tmp_path / "here/code").exists()
     assert backend.fetch("1", tmp_path / "here", ["code"]).brought == []
+
+
+def test_signs_of_life_while_jobs_end_are_no_answer(
+    backend: SlurmBackend, work: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = "from beowulf.head import cancelling, endings\nendings.LAST_WORDS_S = 0\n" + "".join(
+        f"cancelling.{name} = {seconds}\n"
+        for name, seconds in (("ASK_S", 1), ("SIGN_OF_LIFE_S", 0), ("SLURM_EVERY_S", 0.1))
+    )
+    start = head_program.START.replace("\nmain()", f"\n{quick}main()")
+    monkeypatch.setattr(head_program, "START", start)
+    backend.submit(SPEC, work)
+    slurm.set(101, "RUNNING", "node1")
+    assert [record.state for record in backend.cancel(["1"])] == ["CANCELLED"]
 
 
 def test_a_head_that_is_away(work: Path) -> None:
@@ -341,3 +332,34 @@ def test_a_file_that_changes_while_it_is_sent(
         backend.submit(SPEC, work)
     assert backend.records() == []
     shutil.rmtree(work)
+
+
+@pytest.fixture
+def heavy(work: Path) -> Path:
+    """A work directory of which most is still to be sent when the head says no."""
+    (work / "z.bin").write_bytes(os.urandom(1 << 20) * 30)
+    return work
+
+
+def test_a_head_that_cannot_keep_what_is_sent_says_why_at_once(
+    backend: SlurmBackend, heavy: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "beowulf").mkdir()
+    (home / "beowulf/store").write_text("in the way, as a full disk would be")
+    with pytest.raises(InvalidInput, match=r"^job directory: cannot write below .*beowulf/jobs"):
+        backend.submit(SPEC, heavy)
+    assert "connection lost" not in capsys.readouterr().err
+    assert backend.records() == []
+
+
+def test_a_file_that_changes_early_in_a_long_upload(
+    backend: SlurmBackend, heavy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def then_changed(*arguments: Any) -> Manifest:
+        manifest = list_snapshot(*arguments)
+        (heavy / "data.bin").write_text("changed\n")
+        return manifest
+
+    monkeypatch.setattr(slurm_module, "list_snapshot", then_changed)
+    with pytest.raises(InvalidInput, match="changed while it was sent; submit again"):
+        backend.submit(SPEC, heavy)

@@ -40,6 +40,8 @@ class Server:
     lets_in: list[bytes] = field(default_factory=list)
     hangs_up_after: int | None = None
     """It ends the connection once a command has printed so many bytes."""
+    greeting: str = ""
+    """What the login shell does before each command, as a person's .bashrc would."""
     forwards: bool = True
     port: int = 0
     logins: int = 0
@@ -101,7 +103,7 @@ class Session(paramiko.ServerInterface):
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         self._server.commands.append(command.decode())
-        arguments = ["sh", "-c", f"exec {command.decode()}"]
+        arguments = ["sh", "-c", f"{self._server.greeting}{command.decode()}"]
         threading.Thread(target=_run, args=[self._server, channel, arguments], daemon=True).start()
         return True
 

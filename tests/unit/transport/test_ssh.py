@@ -136,6 +136,34 @@ def test_a_piece_is_no_larger_than_asked_for(server: Server, connect: Connect) -
         assert talk.finish().status == 0
 
 
+def test_what_a_login_shell_prints_first_is_not_the_command_s(
+    serve: Serve, connect: Connect
+) -> None:
+    greeting = "echo Welcome, ada; printf 'no end of line'; echo odd >&2; "
+    connection = connect(serve(greeting=greeting))
+    assert connection.run(["printf", "a\\nb"]).output == "a\nb"
+    with connection.converse(["cat"]) as talk:
+        talk.send(b"x" * MEGABYTE)
+        talk.end_input()
+        assert b"".join(iter(lambda: talk.receive(7_000, timeout_s=60), b"")) == b"x" * MEGABYTE
+        assert talk.finish(60).status == 0
+
+
+def test_a_login_shell_that_runs_nothing_is_quoted(serve: Serve, connect: Connect) -> None:
+    connection = connect(serve(greeting="echo This account is not available.; exit 1; "))
+    with pytest.raises(CommandFailed, match=r"exit 1: This account is not available\."):
+        connection.run(["true"])
+
+
+def test_the_last_words_of_one_that_takes_no_more_are_heard(
+    server: Server, connect: Connect
+) -> None:
+    with connect(server).converse(["sh", "-c", "head -c 100000 > /dev/null; echo full"]) as talk:
+        with pytest.raises(ConnectionLost, match="it took not all of its input"):
+            talk.send(b"x" * 30 * MEGABYTE)
+        assert b"".join(iter(lambda: talk.receive(timeout_s=60), b"")) == b"full\n"
+
+
 def test_a_fast_writer_is_held_up_while_nobody_reads(
     server: Server, connect: Connect, tmp_path: Path
 ) -> None:

@@ -1,0 +1,87 @@
+"""What Open MPI is told to do otherwise than by itself, and why: one setting, one reason.
+
+Chosen by measuring (``bench/allreduce.py``; docs/benchmarks.md has the figures). Which network
+interface to use is the cluster's business, not a job's: the role ``mpi`` writes it down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KILOBYTE = 1024
+MEGABYTE = 1024 * KILOBYTE
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One of Open MPI's parameters, given to the launcher as ``--mca name value``."""
+
+    name: str
+    value: str
+    reason: str
+
+
+YIELD = Setting("mpi_yield_when_idle", "1", "a rank that waits lets others compute")
+
+LOCAL = (
+    Setting("pml", "ob1", "ranks talk through memory"),
+    Setting("btl", "self,sm", "and open no port"),
+    Setting("osc", "sm", "shared-memory windows; the others need hardware"),
+    YIELD,
+)
+
+CLUSTER = (
+    Setting("pml", "ob1", "the next lines are about ob1 over TCP"),
+    Setting("btl", "self,sm,tcp", "memory within a node, TCP between nodes"),
+    Setting(
+        "btl_tcp_flags",
+        "send,inplace",
+        "push long messages; asking for each piece waits behind what is on its way",
+    ),
+    Setting(
+        "btl_tcp_eager_limit",
+        str(MEGABYTE),
+        "send pieces of a bucket unasked, for the same reason",
+    ),
+    Setting("btl_tcp_max_send_size", str(MEGABYTE), "not less than that, or it does not hold"),
+    Setting("btl_tcp_free_list_inc", "8", "few buffers of that size in advance"),
+    Setting("coll", "^han", "sends more over the wire than a ring of all ranks does"),
+    Setting("coll_tuned_use_dynamic_rules", "1", "use the file of rules that is written above"),
+    YIELD,
+)
+
+# Open MPI's own numbers for them.
+ALLREDUCE = 2
+RECURSIVE_DOUBLING = 3
+RING = 4
+# A ring takes 2(n-1) trips and carries 2(n-1)/n of the data, recursive doubling log2(n) of each.
+# They are equally fast where latency times bandwidth, 1 to 7 kB from 100 Mbit/s to 1 Gbit/s, times
+# 8 (4 ranks) to 50 (128 ranks) of it are to be added up; this is about the middle.
+RING_FROM_BYTES_PER_RANK = 2 * KILOBYTE
+RING_FROM_BYTES = 16 * KILOBYTE
+WORLDS = (2, 16, 32, 64, 128)
+
+
+def ring_from_bytes(ranks: int) -> int:
+    """Return from which size on a ring adds up faster than recursive doubling does."""
+    return max(RING_FROM_BYTES, RING_FROM_BYTES_PER_RANK * ranks)
+
+
+def allreduce_rules() -> str:
+    """Return the file that tells Open MPI's ``coll/tuned`` how to add up, for worlds of any size.
+
+    By itself it takes recursive doubling for large messages too, where ranks are no power
+    of two. The format is that of ``coll_tuned_dynamic_rules_filename``: for each least number
+    of ranks, for each least number of bytes, an algorithm, no tree, and no segments.
+    """
+    lines = [
+        f"1 {ALLREDUCE} {len(WORLDS)}  # for one operation, all-reduce, so many sizes of worlds",
+        "# ranks or more, 2 rules: bytes or more, algorithm, no tree, no segments",
+    ]
+    for ranks in WORLDS:
+        few = f"0 {RECURSIVE_DOUBLING} 0 0"
+        many = f"{ring_from_bytes(ranks)} {RING} 0 0"
+        lines.append(f"{ranks} 2  {few}  {many}")
+    lines.append(f"# {RECURSIVE_DOUBLING} is recursive doubling, with the fewest trips;")
+    lines.append(f"# {RING} is a ring, with the least data")
+    return "\n".join(lines)
