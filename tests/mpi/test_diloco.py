@@ -117,6 +117,7 @@ def check_shares_may_follow_speeds() -> None:
     """Between outer steps nobody knows how fast the others are, which must do no harm."""
     known = []
     os.environ["BEOWULF_JOB_DIR"] += "/balanced"  # a job of its own
+    Path(os.environ["BEOWULF_JOB_DIR"]).mkdir(exist_ok=True)
     with Run(global_batch=16, averaging=DiLoCo(inner_steps=3), checkpoint_every_s=None) as run:
         line = np.zeros(2)
         run.track(line=line)
