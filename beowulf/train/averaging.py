@@ -14,7 +14,7 @@ import numpy as np
 from mpi4py import MPI
 
 from beowulf.train.control import Told, hear, room, tell
-from beowulf.train.gradients import checked, is_torch_module, like, listed
+from beowulf.train.gradients import checked, is_torch_module, like, listed, outline_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +101,8 @@ class Naive(Averaging):
 
     def gradients(self, shaped_as: Any) -> Any:
         """Return arrays of zeros. Not collective."""
-        return like(shaped_as, [np.zeros_like(array) for array in listed(shaped_as)])
+        outlines = [outline_of(array) for array in listed(shaped_as)]
+        return like(shaped_as, [np.zeros(shape, dtype) for dtype, shape in outlines])
 
     def ready(self, gradient: NDArray[np.floating]) -> None:
         """Do nothing: everything travels at the end."""

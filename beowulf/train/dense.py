@@ -73,6 +73,11 @@ class Dense(Averaging):
         self._brought: BroughtArrays | None = None
         self._modules: dict[int, ModuleGradients] = {}
 
+    @property
+    def may_overlap(self) -> bool:
+        """Whether buckets leave early, or may yet turn out to be better off so."""
+        return self._overlap is not False
+
     def begin(self, samples: int, share: int) -> None:
         """Begin a step of so many samples, of which this rank has ``share``.
 
@@ -123,7 +128,7 @@ class Dense(Averaging):
                 return told
         if is_torch_module(gradients):
             return self._average_module(gradients, loss, compute_s)
-        return self.average_brought(checked(found), loss, compute_s)
+        return self.average_brought(found, loss, compute_s)
 
     def close(self, *, wait: bool) -> None:
         """End the thread and take the hooks off; ``wait`` unless a rank may be missing."""
@@ -247,12 +252,12 @@ class Dense(Averaging):
         """Average arrays that the script made itself. Collective."""
         divide, divisor = division_by(self.step.samples)
         if self._comm.size == 1:  # nothing to exchange, so nothing to gather either
-            for array in arrays:
+            for array in checked(arrays):
                 divide(array, divisor, out=array)
             return Told(loss, (compute_s,))
         brought = self._brought
         if brought is None or not brought.fit(arrays):
-            brought = self._brought = BroughtArrays(arrays, self.new_buckets)
+            brought = self._brought = BroughtArrays(checked(arrays), self.new_buckets)
             self._buckets += brought.large
         brought.gather(arrays)
         told = self.finish(brought.shipment, loss, compute_s)

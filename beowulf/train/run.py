@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from beowulf.train.control import Told
     from beowulf.train.options import Options
 
 Data = TypeVar("Data")
@@ -214,16 +215,13 @@ class Run:
             self.compute_s = ()
             self._timer.begin()
             yield self._current
-            step_ns = self._timer.end() + self._settle(size, is_last=step + 1 == total)
+            self._timer.rest()
+            self._hear_more(self._averaging.end(is_last=step + 1 == total), size)
+            step_ns = self._timer.end()
             self._end_step(self._current, step_ns, total, schedule)
-            if balancer is not None:
-                self._balance(balancer, shares)
-
-    def _balance(self, balancer: Balancer, shares: tuple[int, ...]) -> None:
-        """Let shares follow speeds, when all ranks know each other's: an inner step tells none."""
-        if self.compute_s:
-            balancer.observe(shares, self.compute_s)
-            self.weights = balancer.weights
+            if balancer is not None and len(self.compute_s) == self.world_size:
+                balancer.observe(shares, self.compute_s)
+                self.weights = balancer.weights
 
     def _part_of(self, size: int, weights: Sequence[float]) -> tuple[tuple[int, ...], slice]:
         """Return every rank's share of a batch of ``size``, and where in it this rank's lies."""
@@ -257,15 +255,11 @@ class Run:
         self._timer.go_on_computing()
         return mean
 
-    def _settle(self, samples: int, *, is_last: bool) -> int:
-        """Let the averaging end a step and take in what it knows only now; return nanoseconds."""
-        started_ns = time.perf_counter_ns()
-        told = self._averaging.end(is_last=is_last)
-        if told is None:
-            return 0
-        self.compute_s = told.compute_s
-        self._loss = None if self._loss is None else told.loss_sum / samples
-        return time.perf_counter_ns() - started_ns
+    def _hear_more(self, told: Told | None, samples: int) -> None:
+        """Take in what the averaging knows only now, at the end of a step."""
+        if told is not None:
+            self.compute_s = told.compute_s
+            self._loss = None if self._loss is None else told.loss_sum / samples
 
     def gradients(self, weights: Any) -> Any:
         """Return arrays of zeros for the gradients of ``weights``, to be given to ``average``.

@@ -195,10 +195,11 @@ class ModuleGradients:
             raise TrainingError(_late(slot, "the script changed it before run.average"))
         if changed and self._may_overlap:
             self._may_overlap = False
-            self._dense.say(
-                "beowulf: gradients travel after the backward pass, not during it, since the "
-                "script changes them before run.average"
-            )
+            if self._dense.may_overlap:
+                self._dense.say(
+                    "beowulf: gradients travel after the backward pass, not during it, since the "
+                    "script changes them before run.average"
+                )
         gradient = slot.parameter.grad
         if not slot.fits() or gradient is None:
             slot.tensor.zero_()
