@@ -54,9 +54,10 @@ exec nsenter --target "$pid" --net --uts sh -c "$*"
 KEEPER = """
 hostname "$1" && ip link set lo up && echo ready && cat
 own=$(readlink /proc/$$/ns/net)
+exec 2>/dev/null  # the pipeline is among those that are ended, about which the shell complains
 [ -n "$own" ] && [ "$own" != "$(readlink /proc/1/ns/net)" ] || exit 1  # only what is ours
-find /proc -maxdepth 3 -path "/proc/[0-9]*/ns/net" -printf "%l %p\\n" 2>/dev/null |
-    grep -F "$own /" | cut -d/ -f3 | grep -vx $$ | xargs -r kill -9 2>/dev/null
+find /proc -maxdepth 3 -path "/proc/[0-9]*/ns/net" -printf "%l %p\\n" |
+    grep -F "$own /" | cut -d/ -f3 | grep -vx $$ | xargs -r kill -9
 exit 0
 """
 
