@@ -51,7 +51,7 @@ class Case:
     rounds: int = 5
     steps: int = 3
     warm_up: int = 4
-    settle: int = 16  # dense tries overlap for 14 steps
+    settle: int = 16
     is_quick: bool = False
     timeout_s: float = 420
     untuned: bool = False
