@@ -10,7 +10,7 @@
 Each node has a network and a host name, nothing else of its own: files and cores are
 this computer's. Nothing connects the namespaces with other networks, so that no packet
 can leave. They have no names that could be left over: each lasts as long as a process
-in it, and that ends when this one does, however it ends.
+in it, which waits for this one to end, however it ends, and ends all others in there.
 """
 
 from __future__ import annotations
@@ -47,6 +47,18 @@ case $host in
 *) echo "no node $host" >&2; exit 255 ;;
 esac
 exec nsenter --target "$pid" --net --uts sh -c "$*"
+"""
+
+# Keeps a node's namespaces. Its input is closed when the harness is gone, even if that was killed;
+# then it ends what runs in there, which would wait minutes for answers over cables that are gone.
+KEEPER = """
+hostname "$1" && ip link set lo up && echo ready && cat
+own=$(readlink /proc/$$/ns/net)
+exec 2>/dev/null  # the pipeline is among those that are ended, about which the shell complains
+[ -n "$own" ] && [ "$own" != "$(readlink /proc/1/ns/net)" ] || exit 1  # only what is ours
+find /proc -maxdepth 3 -path "/proc/[0-9]*/ns/net" -printf "%l %p\\n" |
+    grep -F "$own /" | cut -d/ -f3 | grep -vx $$ | xargs -r kill -9
+exit 0
 """
 
 
@@ -150,13 +162,9 @@ def refuse_where_impossible(nodes: int) -> None:
 
 @contextmanager
 def _namespaces(name: str) -> Iterator[int]:
-    """Keep a network and a host name alive, and give the process that does.
-
-    It waits for its input to end: the kernel closes that when this process is gone.
-    """
-    ready = f"hostname {name} && ip link set lo up && echo ready && exec cat"
+    """Keep a network and a host name alive, and give the process that does."""
     keeper = subprocess.Popen(
-        ["unshare", "--net", "--uts", "sh", "-c", ready],
+        ["unshare", "--net", "--uts", "sh", "-c", KEEPER, "keeper", name],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for the harness, which ends it in its turn

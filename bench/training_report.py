@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 BEGIN = "<!-- training: begin; written by python -m bench.training --write -->"
 END = "<!-- training: end -->"
 SETTLED_PERCENT = 5
+UNCHANGED = ("alone", "dense equal", "dense", "weighted")  # among which auto may choose unasked
 PICTURES = {
     "limit.png": "Per cent of the limit, by way",
     "halved.png": "Shares when a speed halves",
@@ -119,30 +120,33 @@ def verdicts(document: Mapping[str, Any]) -> list[list[str]]:
         medians = {way: summarize(seconds).median for way, seconds in found["seconds"].items()}
         if name.startswith("4 : 2 : 1"):
             rows += _unequal(case, found, medians)
-        elif "weighted" in medians:
+        elif {"weighted", "dense equal"} <= medians.keys():
             rows.append(_target(f"{name}: weighted over dense", 1.7,
                                 medians["dense equal"] / medians["weighted"]))  # fmt: skip
-        elif "dense equal" in medians:
+        elif {"dense equal", "DDP equal"} <= medians.keys():
             rows.append(_target(f"{name}: dense over DDP", 0.98,
                                 medians["DDP equal"] / medians["dense equal"]))  # fmt: skip
-        if "auto" in medians:
-            best = min(seconds for way, seconds in medians.items()
-                       if way in ("alone", "dense", "fp16", "powersgd", "weighted"))  # fmt: skip
-            rows.append(_target(f"{name}: auto over the best choice", 0.95, best / medians["auto"]))
+        fixed = [seconds for way, seconds in medians.items() if way in UNCHANGED]
+        if "auto" in medians and fixed:
+            own = min(fixed) / medians["auto"]
+            rows.append(_target(f"{name}: auto over the best that changes nothing", 0.95, own))
     return rows
 
 
 def _unequal(case: Case, found: Mapping[str, Any], medians: Mapping[str, float]) -> list[list[str]]:
-    if "dense" not in medians:
-        return []
-    tcp = summarize(found["tcp_bytes_per_s"]).median
-    least_s = limit_s(case, tcp)
-    own = medians["dense"]
-    return [
-        _target(f"{case.name}: dense, of the limit", 0.9, least_s / own),
-        _target(f"{case.name}: dense over DDP equal", 2.2, medians["DDP equal"] / own),
-        _target(f"{case.name}: dense over DDP balanced", 1.15, medians["DDP balanced"] / own),
-    ]
+    """Return the targets of what changes nothing about the result, ``dense`` and ``auto``."""
+    least_s = limit_s(case, summarize(found["tcp_bytes_per_s"]).median)
+    rows = []
+    for way in ("dense", "auto"):
+        if way not in medians:
+            continue
+        own = medians[way]
+        rows.append(_target(f"{case.name}: {way}, of the limit", 0.9, least_s / own))
+        for other, least in (("DDP equal", 2.2), ("DDP balanced", 1.15)):
+            if other in medians:
+                what = f"{case.name}: {way} over {other}"
+                rows.append(_target(what, least, medians[other] / own))
+    return rows
 
 
 def _target(what: str, least: float, found: float) -> list[str]:

@@ -74,11 +74,13 @@ def test_a_bad_rate_is_refused_before_anything_is_made(
 # --- Real networks --------------------------------------------------------------------------
 
 HARNESS = """
-import sys, time
+import subprocess, sys, time
 from pathlib import Path
 from bench.network import network
 with network(["100mbit", "1gbit"], Path(sys.argv[1])) as found:
-    print(*(node.pid for node in found.nodes), flush=True)
+    inside = subprocess.Popen(found.nodes[1].enter(["sleep", "60"]))
+    time.sleep(0.2)
+    print(*(node.pid for node in found.nodes), inside.pid, flush=True)
     time.sleep(60)
 """
 
@@ -103,19 +105,19 @@ def test_nodes_see_each_other_and_nothing_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.root
-def test_a_harness_that_is_killed_leaves_no_network(tmp_path: Path) -> None:
+def test_a_harness_that_is_killed_leaves_no_network_and_nothing_in_it(tmp_path: Path) -> None:
     harness = subprocess.Popen(
         [sys.executable, "-c", HARNESS, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
     assert harness.stdout is not None
-    keepers = [Path("/proc", word) for word in harness.stdout.readline().split()]
-    assert len(keepers) == 2
-    assert all(keeper.exists() for keeper in keepers)
+    left = [Path("/proc", word) for word in harness.stdout.readline().split()]
+    assert len(left) == 3
+    assert all(one.exists() for one in left)
     harness.kill()
     harness.wait()
     harness.stdout.close()
     for _ in range(300):
-        if not any(keeper.exists() for keeper in keepers):
+        if not any(one.exists() for one in left):
             break
         time.sleep(0.1)
-    assert not any(keeper.exists() for keeper in keepers)
+    assert not any(one.exists() for one in left)
