@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -70,11 +71,19 @@ def test_following_ends_when_the_client_has_gone(
 
 
 def test_waiting_tells_each_job_as_it_ends(running: JobDirectory) -> None:
-    timer = threading.Timer(0.1, end, (running, "FAILED", 7))
-    timer.start()
     client = Client()
+
+    def end_once_it_is_waited_for() -> None:
+        for _ in range(6000):
+            if client.told:
+                end(running, "FAILED", 7)
+                return
+            time.sleep(0.01)
+
+    ending = threading.Thread(target=end_once_it_is_waited_for)
+    ending.start()
     wait(client.peer(), {"ids": ["1"]})
-    timer.join()
+    ending.join()
     first, *_, job, over = (frame.document for frame in client.told)
     assert first["waiting"]["state"] == "RUNNING"
     assert (job["job"]["state"], job["job"]["exit_code"]) == ("FAILED", 7)
