@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench import averaging, first_step, overhead, startup
+from bench import averaging, first_step, overhead, overlap, startup
 from bench.harness import publish, this_machine
 
-ALL = (startup, first_step, overhead, averaging)
+ALL = (startup, first_step, overhead, overlap, averaging)
 
 
 def main() -> None:

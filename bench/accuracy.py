@@ -1,6 +1,6 @@
 """How many steps each strategy takes to a target accuracy on real data, and where it ends.
 
-``python -m bench.accuracy``: about ten minutes on two cores; needs scikit-learn. Times on a
+``python -m bench.accuracy``: a quarter of an hour on two cores; needs scikit-learn. Times on a
 slow wire are those of ``bench.training``; a strategy is judged by both together.
 """
 

@@ -52,7 +52,7 @@ class Case:
     rounds: int = 5
     steps: int = 3
     warm_up: int = 4
-    settle: int = 16  # dense tries overlap for 14 steps
+    settle: int = 16
     is_quick: bool = False
     timeout_s: float = 420
     untuned: bool = False
@@ -103,7 +103,7 @@ def _equal(model: str, rate: str, compute_s: float, **more: int) -> Case:
     )
 
 
-BIG_WAYS = ("alone", "DDP equal", "DDP balanced", "DDP balanced, fp16", "dense", "fp16")
+BIG_WAYS = ("alone", "DDP equal", "DDP balanced", "DDP balanced, fp16", "dense", "fp16", "auto")
 LONG_WAYS = tuple(way for way in ALL if way not in ("DDP balanced, 1 MB buckets", EQUAL_DENSE))
 CASES = (
     _unequal("2.6 MB", SLOW, 0.5, is_quick=True),
@@ -114,7 +114,7 @@ CASES = (
     _unequal("transformer", FAST, 0.9, ways=BIG_WAYS, untuned=False, steps=1, warm_up=3),
     _equal("0.1 MB", SLOW, 0.03, steps=20),
     _equal("1 MB", SLOW, 0.15, steps=5, is_quick=True),
-    _equal("25 MB", SLOW, 1.0, steps=1, warm_up=2),
+    _equal("5 MB", SLOW, 0.5, steps=2),
     _equal("0.1 MB", FAST, 0.03, steps=20),
     _equal("1 MB", FAST, 0.1, steps=5),
     _equal("25 MB", FAST, 0.4),

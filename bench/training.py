@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -73,9 +72,13 @@ def measure(cases: Sequence[Case], path: Path) -> dict[str, Any]:
             found = {"failed": str(failure)}
         document["cases"][case.name] = found
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(document, indent=1) + "\n")
+        path.write_text(_text(document))
         _tell(found, time.monotonic() - started_s)
     return document
+
+
+def _text(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=1) + "\n"
 
 
 def _tell(found: dict[str, Any], elapsed_s: float) -> None:
@@ -128,7 +131,7 @@ def main() -> None:
 
         beside = PAGE.parent / "benchmarks"
         draw(document, beside)
-        shutil.copyfile(options.json, beside / "training.json")
+        (beside / "training.json").write_text(_text(document))
         put_into(PAGE, text)
 
 

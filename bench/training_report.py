@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 BEGIN = "<!-- training: begin; written by python -m bench.training --write -->"
 END = "<!-- training: end -->"
-EXACT = ("alone", "dense equal", "dense", "weighted")  # what auto has to choose from
 SETTLED_PERCENT = 5
 PREDICTED_WITHIN = 0.1
+UNCHANGED = ("alone", "dense equal", "dense", "weighted")  # among which auto may choose unasked
 PICTURES = {
     "limit.png": "Per cent of the limit, by way",
     "halved.png": "Shares when a speed halves",
@@ -52,7 +52,11 @@ def compared(case: Case, found: Mapping[str, Any]) -> str:
     for way in sorted(medians, key=lambda way: (way != UNTUNED, list(medians).index(way))):
         summary = summarize(found["seconds"][way]).scaled(1e3)
         told = predicted(case, way, tcp)
-        told_s = found[AUTO]["predicted_step_s"] if way == AUTO else told and told.step_s
+        told_s = (
+            found[AUTO]["predicted_step_s"]
+            if way == AUTO and AUTO in found
+            else told and told.step_s
+        )
         rows.append([
             way, *summary.cells(0)[:2], f"{100 * least_s / medians[way]:.0f}",
             _times(medians, "alone", way), _times(medians, "DDP equal", way),
@@ -128,25 +132,28 @@ def verdicts(document: Mapping[str, Any]) -> list[list[str]]:
         elif {"dense equal", "DDP equal"} <= medians.keys():
             rows.append(_target(f"{name}: dense over DDP", 0.98,
                                 medians["DDP equal"] / medians["dense equal"]))  # fmt: skip
-        if "auto" in medians:
-            best = min(seconds for way, seconds in medians.items() if way in EXACT)
-            rows.append(
-                _target(f"{name}: auto over the best exact way", 0.95, best / medians["auto"])
-            )
+        fixed = [seconds for way, seconds in medians.items() if way in UNCHANGED]
+        if "auto" in medians and fixed:
+            own = min(fixed) / medians["auto"]
+            rows.append(_target(f"{name}: auto over the best that changes nothing", 0.95, own))
+        if AUTO in found:
             rows.append(_predicted(name, found[AUTO]))
     return rows
 
 
 def _unequal(case: Case, found: Mapping[str, Any], medians: Mapping[str, float]) -> list[list[str]]:
-    if "dense" not in medians:
-        return []
-    tcp = summarize(found["tcp_bytes_per_s"]).median
-    least_s = limit_s(case, tcp)
-    own = medians["dense"]
-    rows = [_target(f"{case.name}: dense, of the limit", 0.9, least_s / own)]
-    for other, least in (("DDP equal", 2.2), ("DDP balanced", 1.15)):
-        if other in medians:
-            rows.append(_target(f"{case.name}: dense over {other}", least, medians[other] / own))
+    """Return the targets of what changes nothing about the result, ``dense`` and ``auto``."""
+    least_s = limit_s(case, summarize(found["tcp_bytes_per_s"]).median)
+    rows = []
+    for way in ("dense", "auto"):
+        if way not in medians:
+            continue
+        own = medians[way]
+        rows.append(_target(f"{case.name}: {way}, of the limit", 0.9, least_s / own))
+        for other, least in (("DDP equal", 2.2), ("DDP balanced", 1.15)):
+            if other in medians:
+                what = f"{case.name}: {way} over {other}"
+                rows.append(_target(what, least, medians[other] / own))
     return rows
 
 

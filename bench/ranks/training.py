@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mpi4py import MPI
 
 from bench.ranks.shapes import MODELS
-from bench.ranks.ways import Ours, Task, Way, way_named
+from bench.ranks.ways import THEIRS, Ours, Task, Way, way_named
 from bench.ranks.wire import (
     CHUNK_BYTES,
     FIRST_TCP_BYTES,
@@ -49,14 +49,24 @@ def opened(comm: MPI.Intracomm, names: Sequence[str], task: Task) -> dict[str, W
     return ways
 
 
+def steps_before(name: str, options: argparse.Namespace) -> int:
+    """Return how many steps a way takes before it counts: ours finds out what is best first.
+
+    Shares are good after 8 steps, and 14 try overlap; ``auto`` plans after 16, and then tries that.
+    """
+    if name in THEIRS or name.startswith("DDP"):
+        return int(options.warm_up)
+    return int(options.settle) * (2 if name == "auto" else 1)
+
+
 def compare(comm: MPI.Intracomm, options: argparse.Namespace, task: Task) -> dict[str, Any]:
     """Return each round's seconds per step, by way, and raw TCP's speed. Collective."""
     pair = connect_pair(comm)
     speed = tcp_bytes_per_s(comm, pair, FIRST_TCP_BYTES)
     total = max(1, int(speed * TCP_S) // CHUNK_BYTES) * CHUNK_BYTES
     ways = opened(comm, options.ways, task)
-    for way in ways.values():  # ours first finds its shares, and whether overlap pays
-        seconds_per_step(comm, way, options.settle if isinstance(way, Ours) else options.warm_up)
+    for name, way in ways.items():
+        seconds_per_step(comm, way, steps_before(name, options))
     tcp: list[float] = []
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     names = list(ways)

@@ -103,11 +103,6 @@ class JobDirectory:
         return self.path / "measured.json"
 
     @property
-    def newest_measured(self) -> Path:
-        """What it found last, beside the directory of all jobs: every job of the user reads it."""
-        return self.path.parent.parent / "measured.json"
-
-    @property
     def exit_code(self) -> Path:
         """The job's exit status, written last: its presence means that the job has ended."""
         return self.path / "exit_code"

@@ -1,7 +1,8 @@
 """What a cluster's nodes and wires were measured to do: one small file, read on both sides.
 
 ``beowulf bench`` writes it; ``beowulf predict`` and training on the nodes read it.
-Where it lies, :class:`beowulf.job.directory.JobDirectory` says. Its fields::
+It lies in the directory of the job that measured, and the newest one beside the directory of
+all jobs (:func:`newest_of`). Its fields::
 
     schema       1
     measured_at  when, ISO 8601 in UTC
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA = 1
+NEWEST = "measured.json"
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,14 @@ def parse_measured(document: object) -> Measured | None:
         )
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
+
+
+def newest_of(jobs: Path) -> Path:
+    """Return where the newest measurements lie, given the directory of all of a user's jobs.
+
+    In a rank, that is ``JobDirectory.of_this_rank().path.parent``.
+    """
+    return jobs.parent / NEWEST
 
 
 def read_measured(path: Path) -> Measured | None:

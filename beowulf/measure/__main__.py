@@ -12,7 +12,7 @@ from mpi4py import MPI
 from beowulf.durable import write_json
 from beowulf.job.directory import JobDirectory
 from beowulf.job.events import utc_now
-from beowulf.job.measured import Measured, NodeSpeed, WireSpeed
+from beowulf.job.measured import Measured, NodeSpeed, WireSpeed, newest_of
 from beowulf.measure.quiet import wait_for_all
 from beowulf.measure.speed import matrix_flops, memory_bytes_per_s, ports, threads_given
 from beowulf.measure.summing import measure_allreduce
@@ -36,7 +36,7 @@ def main() -> None:
     if comm.rank == 0:
         document = found.to_json()
         write_json(directory.measured, document)
-        write_json(directory.newest_measured, document)
+        write_json(newest_of(directory.path.parent), document)
 
 
 def measure(comm: MPI.Intracomm, computing_s: float, copying_s: float) -> Measured:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from beowulf.durable import write_json
 from beowulf.errors import CommandFailed
 from beowulf.job.directory import JobDirectory
-from beowulf.job.measured import Measured, read_measured
+from beowulf.job.measured import Measured, newest_of, read_measured
 from beowulf.runner.local import jobs_root
 from beowulf.runner.spec import spec_from
 
@@ -78,12 +78,8 @@ def _fetch(backend: Backend, job_id: str) -> Measured:
 
 def kept_at(cluster: str | None) -> Path:
     """Return where this computer keeps what was measured last of a cluster; None is itself."""
-    state = jobs_root().parent
-    return (
-        state / "measured.json"
-        if cluster is None
-        else state / "clusters" / cluster / "measured.json"
-    )
+    jobs = jobs_root()
+    return newest_of(jobs if cluster is None else jobs.parent / "clusters" / cluster / "jobs")
 
 
 def read_kept(cluster: str | None) -> Measured | None:

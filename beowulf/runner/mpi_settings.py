@@ -45,7 +45,7 @@ CLUSTER = (
     ),
     Setting("btl_tcp_max_send_size", str(MEGABYTE), "not less than that, or it does not hold"),
     Setting("btl_tcp_free_list_inc", "8", "few buffers of that size in advance"),
-    Setting("coll", "^han", "sends more over the wire than a ring of all ranks does"),
+    Setting("coll", "^han", "it adds up between nodes by other rules than these"),
     Setting("coll_tuned_use_dynamic_rules", "1", "use the file of rules that is written above"),
     YIELD,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -82,9 +82,12 @@ class BroughtArrays:
         self.shipment = new_buckets([outline_of(arrays[index]) for index in self._small])
         self.shipment.divides = False  # it is done on the way back, in one go
 
-    def fit(self, arrays: Arrays) -> bool:
-        """Say whether these have the types and shapes of those seen first."""
-        return [(array.dtype, array.shape) for array in arrays] == self._outlines
+    def fit(self, found: Sequence[Any]) -> bool:
+        """Say whether these are arrays of the types and shapes of those seen first."""
+        return len(found) == len(self._outlines) and all(
+            isinstance(array, np.ndarray) and array.dtype == dtype and array.shape == shape
+            for array, (dtype, shape) in zip(found, self._outlines, strict=True)
+        )
 
     def gather(self, arrays: Arrays) -> None:
         """Copy the small arrays into their buckets."""

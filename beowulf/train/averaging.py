@@ -7,6 +7,7 @@ unequal shares count for what they did.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,7 +15,7 @@ import numpy as np
 from mpi4py import MPI
 
 from beowulf.train.control import Told, hear, room, tell
-from beowulf.train.gradients import checked, is_torch_module, like, listed
+from beowulf.train.gradients import checked, is_torch_module, like, listed, outline_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +102,8 @@ class Naive(Averaging):
 
     def gradients(self, shaped_as: Any) -> Any:
         """Return arrays of zeros. Not collective."""
-        return like(shaped_as, [np.zeros_like(array) for array in listed(shaped_as)])
+        outlines = [outline_of(array) for array in listed(shaped_as)]
+        return like(shaped_as, [np.zeros(shape, dtype) for dtype, shape in outlines])
 
     def ready(self, gradient: NDArray[np.floating]) -> None:
         """Do nothing: everything travels at the end."""
@@ -111,7 +113,8 @@ class Naive(Averaging):
         if is_torch_module(gradients):
             from beowulf.train.torch_plain import average_plainly  # noqa: PLC0415 - optional extra
 
-            average_plainly(gradients, self._comm, self.step)
+            average = functools.partial(naive, self._comm)
+            average_plainly(gradients, average, self.step.samples, self.step.share)
         else:
             found = checked(listed(gradients))
             wide = [a.astype(np.float32) if a.dtype == np.float16 else a for a in found]

@@ -70,7 +70,7 @@ class Dense(Averaging):
         self._exchange = exchange
         self.say = say
         self._overlap = overlap
-        if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
+        if MPI.Query_thread() < MPI.THREAD_MULTIPLE or comm.size == 1:
             self._overlap = False
         self._trial = Trial()
         self._courier: Courier[tuple[Shipment, Bucket]] | None = None
@@ -80,6 +80,11 @@ class Dense(Averaging):
         self._own: list[OwnArrays] = []
         self._brought: BroughtArrays | None = None
         self._modules: dict[int, ModuleGradients] = {}
+
+    @property
+    def may_overlap(self) -> bool:
+        """Whether buckets leave early, or may yet turn out to be better off so."""
+        return self._overlap is not False
 
     def begin(self, samples: int, share: int) -> None:
         """Begin a step of so many samples, of which this rank has ``share``.
@@ -91,7 +96,14 @@ class Dense(Averaging):
         step = self.step
         step.samples, step.share, step.is_last_part = samples, share, False
         overlap = self._trial.overlaps if self._overlap is None else self._overlap
-        step.overlaps = overlap and len(self._shipments) == 1 and self._wire.size > 1
+        step.overlaps = (
+            overlap
+            and self._wire.size > 1
+            and len(self._shipments) == 1
+            and self._shipments[0].can_split
+        )
+        if step.overlaps and self._courier is None:
+            self._courier = Courier(self._carry)
         self.traffic.begin(overlaps=step.overlaps)
         self._exchange.begin(samples)
         self._began_at = time.perf_counter()
@@ -132,7 +144,7 @@ class Dense(Averaging):
                 return told
         if is_torch_module(gradients):
             return self._average_module(gradients, loss, compute_s)
-        return self.average_brought(checked(found), loss, compute_s)
+        return self.average_brought(found, loss, compute_s)
 
     def close(self, *, wait: bool) -> None:
         """End the thread and take the hooks off; ``wait`` unless a rank may be missing."""
@@ -144,11 +156,9 @@ class Dense(Averaging):
 
     def sender(self, shipment: Shipment) -> Callable[[Bucket], None]:
         """Return what sends a bucket of this shipment: by the thread in a step that overlaps."""
-        if not self.step.overlaps or len(shipment.buckets) == 1:
-            return lambda bucket: self._carry((shipment, bucket))
-        if self._courier is None:
-            self._courier = Courier(self._carry)
         courier = self._courier
+        if courier is None or not self.step.overlaps:
+            return lambda bucket: self._carry((shipment, bucket))
         if not shipment.left_early:
             self.traffic.is_ready()
         return lambda bucket: courier.send((shipment, bucket))
@@ -273,12 +283,12 @@ class Dense(Averaging):
         """Average arrays that the script made itself. Collective."""
         divide, divisor = division_by(self.step.samples)
         if self._comm.size == 1:  # nothing to exchange, so nothing to gather either
-            for array in arrays:
+            for array in checked(arrays):
                 divide(array, divisor, out=array)
             return Told(loss, (compute_s,))
         brought = self._brought
         if brought is None or not brought.fit(arrays):
-            brought = self._brought = BroughtArrays(arrays, self.new_buckets)
+            brought = self._brought = BroughtArrays(checked(arrays), self.new_buckets)
             self._buckets += brought.large
         brought.gather(arrays)
         told = self.finish(brought.shipment, loss, compute_s)

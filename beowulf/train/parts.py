@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Rounds = tuple[tuple[slice, ...], ...]  # in each round, a piece of each rank's part
 
 PIECE_BYTES = 32 * 1024  # a message leaves in one go if it is smaller than Open MPI's 64 KiB
-MOST_BYTES = 4_000_000  # added up in one go; as much lies in buffers
+MOST_BYTES = 1_000_000  # added up in one go: more only queues up, and lies in buffers
 CONTRIBUTION, SUM = 1, 2  # tags
 
 

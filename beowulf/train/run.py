@@ -275,10 +275,11 @@ class Run:
             self.compute_s = ()
             self._timer.begin()
             yield self._current
+            self._timer.rest()
             self._hear_more(self._averaging.end(is_last=step + 1 == total), size)
             step_ns = self._timer.end()
             self._end_step(self._current, step_ns, total, schedule)
-            if self._timer.has_averaged and self.world_size > 1:
+            if self.world_size > 1 and len(self.compute_s) == self.world_size:
                 self._learn(shares, step_ns / 1e9)
                 if self._guide.is_resting:
                     return

@@ -56,6 +56,11 @@ class Shipment:
         return bucket.flat
 
     @property
+    def can_split(self) -> bool:
+        """Whether there is more than one bucket, so that some can leave early."""
+        return len(self.buckets) > 1
+
+    @property
     def left_early(self) -> int:
         """How many buckets are on their way already."""
         return self._left

@@ -23,19 +23,14 @@ class StepTimer:
         self._averaged_ns = 0  # when this step's last averaging ended; 0 before the first
         self._averaged_before_ns = 0  # the same of the step before
         self._between_ns = 0
-        self._ended_ns = 0
-
-    @property
-    def has_averaged(self) -> bool:
-        """Whether the step that is under way, or ended last, has averaged."""
-        return self._averaged_ns != 0
+        self._done_ns = 0
 
     def begin(self) -> None:
         """Note that a step begins."""
         now_ns = self._began_ns = time.perf_counter_ns()
         # What came after the last averaging, of the step before, counts as of this one.
-        after_ns = self._ended_ns - self._averaged_ns if self._averaged_ns else 0
-        self._between_ns = now_ns - self._ended_ns
+        after_ns = self._done_ns - self._averaged_ns if self._averaged_ns else 0
+        self._between_ns = now_ns - self._done_ns
         self._computing_since_ns = now_ns - after_ns
         self._averaged_before_ns, self._averaged_ns = self._averaged_ns, 0
 
@@ -47,10 +42,13 @@ class StepTimer:
         """Note that an averaging has ended."""
         self._computing_since_ns = self._averaged_ns = time.perf_counter_ns()
 
+    def rest(self) -> None:
+        """Note that the script is done with the step."""
+        self._done_ns = time.perf_counter_ns()
+
     def end(self) -> int:
         """Note that a step ends; return how long it took, in nanoseconds."""
-        self._ended_ns = time.perf_counter_ns()
-        return self._ended_ns - self._began_ns
+        return time.perf_counter_ns() - self._began_ns
 
     def wire_s(self, compute_s: Sequence[float], rank: int = 0) -> float | None:
         """Return how long even the last rank waited in this step, in seconds; on ``rank``.

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 
 from beowulf.errors import TrainingError
-from beowulf.train.averaging import division_by
+from beowulf.train.averaging import Step, division_by
 from beowulf.train.torch_statistics import RunningStatistics
 from beowulf.train.torch_tensors import (
     as_array,
@@ -27,10 +27,15 @@ from beowulf.train.torch_tensors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from numpy.typing import NDArray
+
+    from beowulf.train.buckets import Bucket, Outline
     from beowulf.train.control import Told
-    from beowulf.train.dense import Arrays, Dense
+    from beowulf.train.shipment import Shipment
+
+    Arrays = list[NDArray[np.floating]]
 
 BATCH_NORM = (
     "beowulf: batch normalisation looks at one rank's micro-batch at a time, so this training "
@@ -41,6 +46,32 @@ LATE = (
     "gradients: that of a parameter of shape {shape} changed after it was sent to the other ranks "
     "({how}); open the run with overlap=False"
 )
+
+
+class Sending(Protocol):
+    """What makes buckets for a module and sends them: ``beowulf.train.dense.Dense``."""
+
+    step: Step
+    say: Callable[[str], None]
+
+    @property
+    def may_overlap(self) -> bool:
+        """Whether buckets may leave early at all."""
+
+    def early_buckets(self, outlines: Sequence[Outline], extra: int) -> Shipment:
+        """Make buckets."""
+
+    def sender(self, shipment: Shipment) -> Callable[[Bucket], None]:
+        """Return what sends one of them."""
+
+    def finish(
+        self,
+        shipment: Shipment,
+        loss: float,
+        compute_s: float,
+        extra: NDArray[np.floating] | None,
+    ) -> Told:
+        """Send the rest, and wait."""
 
 
 class Slot:
@@ -96,7 +127,7 @@ class Slot:
 class ModuleGradients:
     """The gradients of one module in buckets. Made on every rank alike; collective."""
 
-    def __init__(self, module: torch.nn.Module, dense: Dense) -> None:
+    def __init__(self, module: torch.nn.Module, dense: Sending) -> None:
         self._module = module
         self._dense = dense
         parameters = [p for p in module.parameters() if p.requires_grad]
@@ -195,10 +226,11 @@ class ModuleGradients:
             raise TrainingError(_late(slot, "the script changed it before run.average"))
         if changed and self._may_overlap:
             self._may_overlap = False
-            self._dense.say(
-                "beowulf: gradients travel after the backward pass, not during it, since the "
-                "script changes them before run.average"
-            )
+            if self._dense.may_overlap:
+                self._dense.say(
+                    "beowulf: gradients travel after the backward pass, not during it, since the "
+                    "script changes them before run.average"
+                )
         gradient = slot.parameter.grad
         if not slot.fits() or gradient is None:
             slot.tensor.zero_()

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from beowulf.transport.ssh_forward import Forward
     from beowulf.transport.ssh_way import Ask, Route
 
+ENDING_S = 1.0
+LOOK_S = 0.02
 OPENINGS = 2  # a connection that was lost is opened anew, once per command
 NOBODY = ("127.0.0.1", 0)  # who asks for a forwarded port is nobody's business there
 
@@ -141,7 +143,12 @@ class SshConnection:
         for _ in range(OPENINGS):
             transport = self._transport()
             try:
-                return transport.open_channel(kind, to, NOBODY if to else None, timeout=limit_s)
+                channel = transport.open_channel(kind, to, NOBODY if to else None, timeout=limit_s)
+                # The library gives one out that was asked for while the connection ended; who
+                # asks anything over that waits for ever.
+                if transport.is_active():
+                    return channel
+                self.close()
             except paramiko.ChannelException as error:
                 raise CommandFailed(
                     f"{self.name}: it opens no channel ({error.text}); close other sessions there, "
@@ -162,7 +169,7 @@ class SshConnection:
             # Its login shell reads one line; quoted, every word arrives as it is.
             channel.exec_command(marked(shlex.join(words)))
         except (paramiko.SSHException, EOFError, OSError):
-            lost = not self._alive()
+            lost = self._ends()
             channel.close()
             if lost:
                 raise ConnectionLost(
@@ -170,6 +177,13 @@ class SshConnection:
                 ) from None
             raise CommandFailed(f"{self.name}: it refuses to run commands for this user") from None
         return ChannelConversation(channel, self.name, words)
+
+    def _ends(self) -> bool:
+        """Say whether the connection is lost: it closes its channels a moment before it ends."""
+        deadline = time.monotonic() + ENDING_S
+        while self._alive() and time.monotonic() < deadline:
+            time.sleep(LOOK_S)
+        return not self._alive()
 
     def _alive(self) -> bool:
         return self._route is not None and self._route.transport.is_active()

@@ -57,12 +57,20 @@ def ada(untouched_cluster: Cluster, tmp_path: Path) -> Laptop:
 
 @pytest.fixture
 def slow_node(untouched_cluster: Cluster) -> Iterator[str]:
-    """A node whose jobs may use a fifth of its processor. All that Slurm starts is in one scope."""
-    set_quota = "systemctl set-property --runtime slurmstepd.scope CPUQuota="
+    """A node whose jobs may use a fifth of its processor. All that Slurm starts is in one scope.
+
+    Debian's Slurm, made for several daemons per machine, puts the node's name before its own.
+    """
+    scope = f"{SLOW}_slurmstepd.scope"
+    set_quota = f"systemctl set-property --runtime {scope} CPUQuota="
     host = untouched_cluster.host(SLOW)
     try:
         limited = host.run(set_quota + QUOTA)
-        assert limited.rc == 0, limited.stderr
+        assert limited.rc == 0, limited.stderr + host.run("systemctl list-units '*.scope'").stdout
+        quota_us, period_us = host.file(
+            f"/sys/fs/cgroup/system.slice/{scope}/cpu.max"
+        ).content_string.split()
+        assert int(quota_us) * 5 == int(period_us)
         yield SLOW
     finally:
         host.run(set_quota)

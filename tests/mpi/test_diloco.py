@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +109,28 @@ def check_everything(directory: str) -> None:
     again, told_again = train_line(directory)
     assert again.tobytes() == found.tobytes()
     assert told_again == told
+    check_shares_may_follow_speeds()
     check_refusals()
+
+
+def check_shares_may_follow_speeds() -> None:
+    """Between outer steps nobody knows how fast the others are, which must do no harm."""
+    known = []
+    os.environ["BEOWULF_JOB_DIR"] += "/balanced"  # a job of its own
+    Path(os.environ["BEOWULF_JOB_DIR"]).mkdir(exist_ok=True)
+    with Run(global_batch=16, averaging=DiLoCo(inner_steps=3), checkpoint_every_s=None) as run:
+        line = np.zeros(2)
+        run.track(line=line)
+        for batch in run.batches(len(X), steps=31):
+            known.append(len(run.compute_s))
+            gradient = np.zeros(2)
+            for part in batch:
+                gradient, _ = gradient_at(line, part)
+            run.average(gradient)
+            line -= INNER * gradient
+        assert len(run.compute_s) == COMM.size  # since the last step was an outer one
+    assert set(known) == {0}
+    assert COMM.bcast(line.tobytes()) == line.tobytes()
 
 
 def check_refusals() -> None:

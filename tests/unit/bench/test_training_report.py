@@ -50,6 +50,13 @@ def test_without_a_reference_there_is_no_factor() -> None:
     assert [cell.strip() for cell in row.split("|")][5:8] == ["", "1.00", ""]
 
 
+def test_auto_is_held_to_the_best_that_changes_nothing() -> None:
+    found = compared(alone=0.5, dense=0.6, powersgd=0.1, auto=0.52)
+    text = page(document(**{UNEQUAL: found}), "x")
+    row = next(line for line in text.splitlines() if "auto over the best" in line)
+    assert [cell.strip() for cell in row.split("|")[2:5]] == ["0.95", "0.96", "met"]
+
+
 def test_targets_without_what_they_compare_with_are_left_out() -> None:
     for name in (UNEQUAL, "equal, 1 MB, 100mbit", "one of four on 100mbit, 25 MB"):
         text = page(document(**{name: compared(weighted=0.5, dense=0.5)}), "x")

@@ -15,8 +15,9 @@ from beowulf.hardware.speeds import (
     relative_speeds,
     ring_limit_s,
 )
-from beowulf.job.measured import Measured
+from beowulf.job.measured import Measured, read_measured
 from tests.unit.hardware.closet import PC, closet
+from tests.unit.hardware.recorded import RECORDINGS
 
 
 def faults(measured: Measured) -> dict[str, str]:
@@ -121,3 +122,13 @@ def test_the_ring_s_limit_is_that_of_the_slowest_wire() -> None:
 def test_speeds_are_parts_of_the_fastest_one_s() -> None:
     nodes = closet(PC(gflops=40), PC(gflops=10), PC(gflops=20)).nodes
     assert relative_speeds(nodes) == {"n1": 1.0, "n2": 0.25, "n3": 0.5}
+
+
+def test_a_recording_of_real_cables_says_the_same() -> None:
+    """Four namespaces with cables of 100, 100, 10 and 100 Mbit/s, as bench measured them."""
+    measured = read_measured(RECORDINGS / "bench" / "one_slow_cable.json")
+    assert measured is not None
+    found = judge_speeds(measured)
+    assert [(each.subject, each.is_good) for each in found] == [("node2", False), ("wires", True)]
+    assert "a 10 Mbit port or cable" in found[0].words
+    assert found[1].words.endswith("as 100 Mbit Ethernet does")

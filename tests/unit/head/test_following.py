@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +19,8 @@ from beowulf.job.events import record_event
 from tests.unit.head.conftest import Client, grow_old
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from tests.unit.head.conftest import FakeSlurm
 
 
@@ -37,6 +41,23 @@ def end(job: JobDirectory, state: str = "COMPLETED", exit_code: int = 0) -> None
     job.exit_code.write_text(f"{exit_code}\n")
 
 
+@contextlib.contextmanager
+def once_told(client: Client, act: Callable[[], None]) -> Iterator[None]:
+    """Do something as soon as the client was told anything, while the block waits for it."""
+
+    def wait_and_act() -> None:
+        for _ in range(6000):
+            if client.told:
+                act()
+                return
+            time.sleep(0.01)
+
+    acting = threading.Thread(target=wait_and_act)
+    acting.start()
+    yield
+    acting.join()
+
+
 def test_a_log_is_told_from_a_byte_on_and_then_the_end(running: JobDirectory) -> None:
     running.log.write_bytes(b"before\nafter\xff\n")
 
@@ -45,11 +66,9 @@ def test_a_log_is_told_from_a_byte_on_and_then_the_end(running: JobDirectory) ->
             file.write(b"last words\n")
         end(running)
 
-    timer = threading.Timer(0.1, print_more)
-    timer.start()
     client = Client()
-    follow(client.peer(), {"id": "1", "offset": 7})
-    timer.join()
+    with once_told(client, print_more):
+        follow(client.peer(), {"id": "1", "offset": 7})
     told = client.told
     assert b"".join(frame.data for frame in told) == b"after\xff\nlast words\n"
     states = [frame.document["job"]["state"] for frame in told if "job" in frame.document]
@@ -70,11 +89,9 @@ def test_following_ends_when_the_client_has_gone(
 
 
 def test_waiting_tells_each_job_as_it_ends(running: JobDirectory) -> None:
-    timer = threading.Timer(0.1, end, (running, "FAILED", 7))
-    timer.start()
     client = Client()
-    wait(client.peer(), {"ids": ["1"]})
-    timer.join()
+    with once_told(client, lambda: end(running, "FAILED", 7)):
+        wait(client.peer(), {"ids": ["1"]})
     first, *_, job, over = (frame.document for frame in client.told)
     assert first["waiting"]["state"] == "RUNNING"
     assert (job["job"]["state"], job["job"]["exit_code"]) == ("FAILED", 7)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from beowulf.durable import write_json
 from beowulf.job.directory import JobDirectory
-from beowulf.job.measured import AllreduceTime, parse_measured, read_measured
+from beowulf.job.measured import AllreduceTime, newest_of, parse_measured, read_measured
 from tests.unit.hardware.closet import PC, closet
 
 MEASURED = closet(PC(), PC(gflops=50, duplex="half"), sums=(AllreduceTime(1024, 0.001),))
@@ -27,7 +27,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 def test_it_lies_beside_the_jobs_where_each_of_them_finds_it() -> None:
     job = JobDirectory(Path("/home/ada/beowulf/jobs/7"))
-    assert job.newest_measured == Path("/home/ada/beowulf/measured.json")
+    assert newest_of(job.path.parent) == Path("/home/ada/beowulf/measured.json")
     assert job.measured == job.path / "measured.json"
 
 

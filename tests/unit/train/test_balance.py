@@ -65,8 +65,23 @@ def test_any_speeds_are_followed_after_10_steps(speeds: list[float], batch: int)
 @settings(max_examples=60)
 @given(st.lists(st.builds(Node, SPEEDS, st.floats(0.0, 3.0)), min_size=2, max_size=6))
 def test_what_a_step_costs_besides_is_learned(nodes: list[Node]) -> None:
+    # Shares rest once less than 3 % seem to be left. Of a node whose share hardly ever changed,
+    # overhead and speed cannot be told apart, so that in rare closets more is left than seems.
     training = Training(always(*nodes), 256).run(100)
-    assert excess(nodes, training.weights) <= 0.06
+    assert excess(nodes, training.weights) <= 0.15
+
+
+def test_what_a_step_costs_besides_is_learned_to_a_few_per_cent_nearly_always() -> None:
+    drawn = random.Random(0)
+    left = []
+    for _ in range(100):
+        nodes = [
+            Node(drawn.randint(1, 100), drawn.choice((0.0, drawn.uniform(0, 3))))
+            for _ in range(drawn.randint(2, 6))
+        ]
+        left.append(excess(nodes, Training(always(*nodes), 256).run(100).weights))
+    assert sorted(left)[97] <= 0.05
+    assert sorted(left)[50] <= 0.01
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -24,6 +24,7 @@ def step(timer: StepTimer, clock: list[int], before: int, waiting: int, after: i
     clock[0] += waiting
     timer.go_on_computing()
     clock[0] += after
+    timer.rest()
     assert timer.end() == before + waiting + after
     return computed_s
 
@@ -31,7 +32,7 @@ def step(timer: StepTimer, clock: list[int], before: int, waiting: int, after: i
 def test_computing_reaches_from_one_averaging_to_the_next(clock: list[int]) -> None:
     timer = StepTimer()
     assert step(timer, clock, before=100, waiting=1_000, after=10) == pytest.approx(100e-9)
-    clock[0] += 50_000  # between two steps a checkpoint is written
+    clock[0] += 50_000  # ranks that train apart meet, and a checkpoint is written
     assert step(timer, clock, before=200, waiting=3_000, after=20) == pytest.approx(210e-9)
 
 
@@ -67,6 +68,7 @@ def test_a_step_that_does_not_average_leaves_nothing_behind(clock: list[int]) ->
     step(timer, clock, before=100, waiting=1_000, after=10)
     timer.begin()
     clock[0] += 70_000
+    timer.rest()
     assert timer.end() == 70_000
     assert timer.wire_s([1e-9, 1e-9]) is None
     assert step(timer, clock, before=100, waiting=1_000, after=10) == pytest.approx(100e-9)

@@ -20,6 +20,7 @@ from paramiko.common import (
     AUTH_SUCCESSFUL,
     OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED,
     OPEN_SUCCEEDED,
+    cMSG_CHANNEL_SUCCESS,
 )
 
 from beowulf.transport.host_key import HostKey
@@ -104,12 +105,16 @@ class Session(paramiko.ServerInterface):
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         self._server.commands.append(command.decode())
         arguments = ["sh", "-c", f"{self._server.greeting}{command.decode()}"]
-        threading.Thread(target=_run, args=[self._server, channel, arguments], daemon=True).start()
+        self._run_once_told(channel, arguments)
         return True
+
+    def _run_once_told(self, channel: paramiko.Channel, arguments: list[str]) -> None:
+        thread = threading.Thread(target=_run, args=[self._server, channel, arguments], daemon=True)
+        channel.get_transport().to_run.append(thread)  # type: ignore[attr-defined]
 
     def check_channel_shell_request(self, channel: paramiko.Channel) -> bool:
         self._server.commands.append("")
-        threading.Thread(target=_run, args=[self._server, channel, ["sh"]], daemon=True).start()
+        self._run_once_told(channel, ["sh"])
         return True
 
     def check_channel_pty_request(
@@ -123,6 +128,23 @@ class Session(paramiko.ServerInterface):
     ) -> bool:
         self._server.sizes.append((width, height))
         return True
+
+
+class Replying(paramiko.Transport):
+    """Start a command once the client was told that it may run, as sshd does.
+
+    One that ended first would close its channel before the client knew that it had begun.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__(connection)
+        self.to_run: list[threading.Thread] = []
+
+    def _send_user_message(self, data: paramiko.Message) -> None:
+        super()._send_user_message(data)  # type: ignore[misc]  # it is not in the stubs
+        if data.asbytes()[:1] == cMSG_CHANNEL_SUCCESS:
+            while self.to_run:
+                self.to_run.pop(0).start()
 
 
 def _run(server: Server, channel: paramiko.Channel, arguments: list[str]) -> None:
@@ -178,7 +200,7 @@ def _copy(source: Any, send: Any) -> None:
 
 def _serve(server: Server, connection: socket.socket) -> None:
     """Serve one connection until its end."""
-    transport = paramiko.Transport(connection)
+    transport = Replying(connection)
     server.transports.append(transport)
     transport.add_server_key(server.host_key)
     session = Session(server)

@@ -21,6 +21,7 @@ from beowulf.errors import (
     HostKeyMismatch,
     Unreachable,
 )
+from beowulf.transport import ssh
 from beowulf.transport.ssh import SshConnection, first_contact, search_host_key
 from beowulf.transport.ssh_channel import ChannelConversation
 from beowulf.transport.ssh_config import Address
@@ -217,6 +218,40 @@ def test_the_next_command_opens_a_lost_connection_anew(server: Server, connect: 
     server.hang_up()  # whether or not it was noticed here yet
     assert connection.run(["echo", "again"]).output == "again\n"
     assert server.logins == 2
+
+
+def test_a_channel_of_a_connection_that_has_just_ended_is_not_believed(
+    server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = connect(server)
+    connection.run(["true"])
+    transport = connection._transport()
+    opens = transport.open_channel
+
+    def then_ended(*words: object, **more: object) -> paramiko.Channel:
+        channel = opens(*words, **more)  # type: ignore[arg-type]
+        transport.close()
+        return channel
+
+    monkeypatch.setattr(transport, "open_channel", then_ended)
+    assert connection.run(["echo", "again"]).output == "again\n"
+    assert server.logins == 2
+
+
+def test_a_channel_that_is_closed_a_moment_before_the_connection_is_no_refusal(
+    server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = connect(server)
+    connection.run(["true"])
+
+    def closed(*_: object) -> None:
+        threading.Timer(0.1, server.hang_up).start()
+        raise paramiko.SSHException("Channel closed.")
+
+    monkeypatch.setattr(ssh, "ENDING_S", 60.0)
+    monkeypatch.setattr(paramiko.Channel, "exec_command", closed)
+    with pytest.raises(ConnectionLost, match="whether true started is not known"):
+        connection.run(["true"])
 
 
 def test_a_command_behind_close_opens_it_anew(server: Server, connect: Connect) -> None:
