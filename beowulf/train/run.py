@@ -287,7 +287,7 @@ class Run:
     def _learn(self, shares: tuple[int, ...], step_s: float) -> None:
         """Let shares, and now and then the plan, follow what the step has shown."""
         guide = self._guide
-        wire_s = self._timer.wire_s(self.compute_s, guide.lead) if self.rank == guide.lead else None
+        wire_s = self._timer.wire_s(self.compute_s, guide.lead) if guide.asks_for_wire else None
         told = guide.learn(shares, self.compute_s, step_s, wire_s)
         if told is None:
             return

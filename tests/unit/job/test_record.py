@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from beowulf.durable import append_json_line
 from beowulf.job.events import record_event
 from beowulf.job.lock import take_lock
-from beowulf.job.record import Progress, progress_of, read_exit_code, read_record
+from beowulf.job.record import JobRecord, Progress, progress_of, read_exit_code, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,6 +84,17 @@ def test_later_events_do_not_change_that_it_runs(supervised: JobDirectory) -> No
     record_event(supervised, "resumed", step=10)
     record_event(supervised, "checkpoint_rejected", checkpoint="step-00000020", why="damaged")
     assert said(supervised) == ("RUNNING", "", None)
+
+
+def test_what_a_run_has_planned_last_is_told(supervised: JobDirectory) -> None:
+    record_event(supervised, "started", attempt=1, ranks=4, pid=1234)
+    record_event(supervised, "planned", strategy="alone", said=["node1 trains alone"])
+    record_event(supervised, "planned", strategy="dense", said=["all train", "\x1b[31mand so on"])
+    record = read_record(supervised)
+    assert record.state != "UNKNOWN"
+    assert len(record.plan) == 2
+    assert record.plan[0] == "all train"
+    assert JobRecord.from_json(record.to_json()).plan == record.plan
 
 
 @pytest.mark.parametrize(

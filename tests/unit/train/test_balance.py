@@ -212,3 +212,34 @@ def test_shares_are_whole_and_add_up_whatever_the_clocks_say(
         one.observe(shares, measured)
         other.observe(shares, measured)
         assert one.weights == other.weights
+
+
+def test_those_who_rest_get_nothing_and_are_not_asked() -> None:
+    balancer = Balancer(3, 84)
+    speeds = (96.0, 48.0, 24.0)
+    assert not balancer.is_informed
+    for step in range(200):
+        if step == 100:
+            assert balancer.is_informed
+            assert all(node is not None for node in balancer.nodes)
+            balancer.rest([1])
+        weights = [int(weight) for weight in balancer.weights]
+        if step >= 100:
+            assert weights[1] == 0
+            assert sum(weights) == 84
+        spent = [share / speed for share, speed in zip(weights, speeds, strict=True)]
+        balancer.observe(weights, spent)
+    assert balancer.weights == pytest.approx((67, 0, 17), abs=1)
+
+
+def test_a_change_of_speed_is_told_once_it_is_proven() -> None:
+    balancer = Balancer(2, 40)
+    changed = []
+    for step in range(120):
+        slow = 3.0 if step >= 100 else 1.0
+        weights = [int(weight) for weight in balancer.weights]
+        balancer.observe(weights, [weights[0] * 0.01 * slow, weights[1] * 0.01])
+        if balancer.has_changed:
+            changed.append(step)
+    assert changed
+    assert 100 <= changed[0] < 110
