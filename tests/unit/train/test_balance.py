@@ -217,10 +217,10 @@ def test_shares_are_whole_and_add_up_whatever_the_clocks_say(
 def test_those_who_rest_get_nothing_and_are_not_asked() -> None:
     balancer = Balancer(3, 84)
     speeds = (96.0, 48.0, 24.0)
-    assert not balancer.is_informed
+    informed = [balancer.is_informed]
     for step in range(200):
+        informed.append(balancer.is_informed)
         if step == 100:
-            assert balancer.is_informed
             assert all(node is not None for node in balancer.nodes)
             balancer.rest([1])
         weights = [int(weight) for weight in balancer.weights]
@@ -229,6 +229,8 @@ def test_those_who_rest_get_nothing_and_are_not_asked() -> None:
             assert sum(weights) == 84
         spent = [share / speed for share, speed in zip(weights, speeds, strict=True)]
         balancer.observe(weights, spent)
+    assert not informed[0]
+    assert informed[-1]
     assert balancer.weights == pytest.approx((67, 0, 17), abs=1)
 
 
