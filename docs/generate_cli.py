@@ -203,6 +203,7 @@ RECORD_FIELDS = {
     "pictures": "the pictures in the job directory, a list of paths",
     "slurm_job_id": "the latest attempt's number in Slurm's queue; null on this computer",
     "paces": "how fast each rank is, by `status` and for a job that averages; else null",
+    "plan": "how the job trains and which machines rest, in sentences, where it chose that itself",
     "elapsed_s": "seconds that the latest attempt has run, or null",
 }
 
