@@ -7,7 +7,7 @@ Shares change when that makes the compute of a step shorter by more than the mea
 noise could pretend, and by 3 % at least. They are looked at after 3, 5, 8, 16 and 32 steps
 and every 32 from there on, and at once when 3 steps in a row tell that a rank has become
 slower or faster: a single slow step is no reason, nor is it part of what is learned
-(docs/decisions/0026-shares-from-medians.md).
+(docs/decisions/0025-shares-from-medians.md).
 """
 
 from __future__ import annotations
