@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from beowulf.runner.spec import JobSpec
 
 # Of train.Run; a test holds the two together, since nothing here may import what ranks run.
-DEFAULT_AVERAGING = "dense"
+DEFAULT_AVERAGING = "auto"
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def test_the_default_is_the_library_s() -> None:
 @pytest.mark.parametrize(
     ("script", "said"),
     [
-        ("with train.Run(global_batch=8) as run: pass", "dense, since train.py names no other"),
+        ("with train.Run(global_batch=8) as run: pass", "auto, since train.py names no other"),
         ("Run(\n    averaging='naive')", "naive, by train.py, line 2"),
         ("a.b.Run(averaging=options.way)", "options.way, by train.py, line 1"),
         ("x.Run(averaging=Fp16())", "Fp16(), by train.py, line 1"),
