@@ -34,7 +34,8 @@ def features(x):
     return waves.reshape(20, -1).mean(axis=1)
 
 xs = np.linspace(-2, 2, 1000)
-with train.Run(global_batch=40, shares=sys.argv[1] if sys.argv[1:] else None) as run:
+shares = sys.argv[1] if sys.argv[1:] else None
+with train.Run(global_batch=40, shares=shares, averaging="dense") as run:
     weights = np.zeros(20)
     run.track(weights=weights)
     for batch in run.batches(len(xs), steps={STEPS}):
