@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mpi4py import MPI
 
+from beowulf.limits.step import wire_of
+from beowulf.limits.wire import best_parts
 from beowulf.train.buckets import BUCKET_BYTES
 from beowulf.train.dense import Dense
 from beowulf.train.exchange import Plain
-from beowulf.train.links import part_weights
 from beowulf.train.machines import machines_of, measured_wire
 from beowulf.train.parts import InHalfParts, InParts
 from beowulf.train.plan import bucket_bytes_for
@@ -100,8 +101,7 @@ class Automatic(Dense):
         """Add up as a plan says, among the same ranks as before. Not collective."""
         name = plan.strategy.name
         if name == "weighted" and self.wire is not None:
-            rates = [self.wire.bytes_per_s[rank] for rank in plan.ranks]
-            self._switch.way = InParts(part_weights(rates))
+            self._switch.way = InParts(best_parts(wire_of(self.wire, plan.ranks)))
         else:
             self._switch.way = InHalfParts() if name == "fp16" else Plain()
 

@@ -1,4 +1,4 @@
-"""How fast each rank's wire is, and what part of an exchange each rank should own then."""
+"""How fast each rank's wire is: as a script says, or as a short trial finds."""
 
 from __future__ import annotations
 
@@ -18,22 +18,6 @@ TRIALS = 3  # whatever else happens makes a wire look slower, never faster
 WARM_UP_BYTES = 100_000  # connections are made when they are first used
 MOST_TRIALS = 6
 TRIAL_PIECE_BYTES = 32 * 1024  # below the 64 KiB from which Open MPI asks the receiver first
-
-
-def part_weights(links: Sequence[float]) -> tuple[float, ...]:
-    """Return the parts, adding up to 1, with which an exchange in parts takes least time.
-
-    ``links`` are the ranks' speeds, in any unit. Rank i moves 1 + (n - 2) w_i times the size
-    of it all, so the time is T = max (1 + (n - 2) w_i) / link_i. It cannot be less than what
-    the slowest rank takes if it owns nothing, nor than if all wires were busy all the time;
-    with the larger of the two, each rank can own up to (T link_i - 1) / (n - 2).
-    """
-    ranks = len(links)
-    if ranks <= 2:  # both move the same, whoever adds up
-        return (1 / ranks,) * ranks
-    time = max(1 / min(links), (2 * ranks - 2) / sum(links))
-    room = [max(0.0, time * link - 1) for link in links]
-    return tuple(part / sum(room) for part in room)
 
 
 def parse_links(links: str | Sequence[float], ranks: int) -> tuple[float, ...]:

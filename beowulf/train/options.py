@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from beowulf.errors import TrainingError
-from beowulf.train.links import measured_links, parse_links, part_weights
+from beowulf.limits.quantities import Wire
+from beowulf.limits.wire import best_parts
+from beowulf.train.links import measured_links, parse_links
 from beowulf.train.parts import InHalfParts, InParts
 from beowulf.train.powersgd import LowRank
 
@@ -53,7 +55,7 @@ class Weighted:
         """
         links = self.links
         speeds = measured_links(comm) if links is None else parse_links(links, comm.size)
-        weights = part_weights(speeds)
+        weights = best_parts(Wire(speeds))
         return InHalfParts(weights) if self.fp16 else InParts(weights)
 
 

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
+from beowulf.limits.quantities import Wire
+from beowulf.limits.wire import best_parts
 from beowulf.train.buckets import Bucket, lay_out
 from beowulf.train.exchange import Exchange
-from beowulf.train.links import measured_links, part_weights
+from beowulf.train.links import measured_links
 from beowulf.train.parts import InHalfParts, InParts, Parts
 from beowulf.train.powersgd import LowRank
 from tests.mpi.launch import on_ranks
@@ -45,8 +47,8 @@ def assert_adds_up(exchange: Exchange, size: int, dtype: str, tolerance: float) 
 def check_exchanges_in_parts() -> None:
     links = [[1.0] * COMM.size, [float(rank + 1) for rank in range(COMM.size)]]
     for dtype, speeds, size in itertools.product(TYPES, links, SIZES):
-        assert_adds_up(InParts(part_weights(speeds)), size, dtype, EXACT[dtype])
-        assert_adds_up(InHalfParts(part_weights(speeds)), size, dtype, HALF)
+        assert_adds_up(InParts(best_parts(Wire(tuple(speeds)))), size, dtype, EXACT[dtype])
+        assert_adds_up(InHalfParts(best_parts(Wire(tuple(speeds)))), size, dtype, HALF)
     one_owner = Parts(weights=[float(rank == COMM.size - 1) for rank in range(COMM.size)])
     for size in (5, 300_000):  # the larger one takes more than one go
         flat = np.full(size, 1.0 + COMM.rank)

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beowulf.errors import TrainingError
-from beowulf.train.links import parse_links, part_weights, partners_of
+from beowulf.limits.quantities import Wire
+from beowulf.limits.wire import best_parts
+from beowulf.train.links import parse_links, partners_of
 
 LINKS = st.lists(st.floats(1, 1000), min_size=1, max_size=8)
 
@@ -19,7 +21,7 @@ def time_of(links: list[float], weights: tuple[float, ...]) -> float:
 
 @given(links=LINKS)
 def test_parts_add_up_and_reach_the_least_time(links: list[float]) -> None:
-    weights = part_weights(links)
+    weights = best_parts(Wire(tuple(links)))
     assert sum(weights) == pytest.approx(1)
     assert min(weights) >= 0
     ranks = len(links)
@@ -29,8 +31,8 @@ def test_parts_add_up_and_reach_the_least_time(links: list[float]) -> None:
 
 
 def test_a_slow_wire_among_fast_ones_owns_nothing() -> None:
-    assert part_weights([100, 1000, 1000, 1000]) == pytest.approx((0, 1 / 3, 1 / 3, 1 / 3))
-    assert part_weights([5, 5, 5]) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
+    assert best_parts(Wire((100, 1000, 1000, 1000))) == pytest.approx((0, 1 / 3, 1 / 3, 1 / 3))
+    assert best_parts(Wire((5, 5, 5))) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
 
 
 def test_links_are_read_as_numbers_or_as_words() -> None:
