@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from mpi4py import MPI
 
+from beowulf.train.tally import Tally
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -26,13 +28,13 @@ class News:
     """What became of the run; ``lead`` is who sends the state after this.
 
     ``planned`` is what all planners must agree on from now on, ``so_far`` what the leading
-    rank has counted, by name, and ``reported`` what it reported.
+    rank has counted, and ``reported`` what it reported.
     """
 
     is_over: bool
     lead: int
     planned: Planned | None = None
-    so_far: dict[str, Any] = field(default_factory=dict)
+    so_far: Tally = field(default_factory=Tally)
     reported: dict[str, Any] = field(default_factory=dict)
 
 

@@ -41,6 +41,17 @@ def split(samples: int, weights: Sequence[float]) -> list[int]:
     return shares
 
 
+def part_of(rank: int, samples: int, weights: Sequence[float]) -> tuple[tuple[int, ...], slice]:
+    """Return every rank's share of ``samples``, and where among them that of ``rank`` lies.
+
+    Raises:
+        TrainingError: As ``split`` does.
+    """
+    shares = tuple(split(samples, weights))
+    first = sum(shares[:rank])
+    return shares, slice(first, first + shares[rank])
+
+
 def check_weights(weights: Sequence[float]) -> None:
     """Raise TrainingError unless the weights can split a batch."""
     if not weights or any(not math.isfinite(weight) or weight < 0 for weight in weights):

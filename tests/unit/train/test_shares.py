@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from beowulf.errors import TrainingError
-from beowulf.train.shares import check_weights, parse_shares, split
+from beowulf.train.shares import check_weights, parse_shares, part_of, split
 
 SAMPLES = st.integers(0, 10_000) | st.integers(0, 10**14)
 ORDINARY = st.lists(
@@ -93,6 +93,14 @@ def test_equal_weights_give_shares_that_differ_by_one_at_most(samples: int, rank
 )
 def test_examples(samples: int, weights: list[float], shares: list[int]) -> None:
     assert split(samples, weights) == shares
+
+
+@given(st.integers(0, 1000), WEIGHTS)
+def test_parts_cover_the_samples_in_the_order_of_ranks(samples: int, weights: list[float]) -> None:
+    numbers = list(range(samples))
+    parts = [part_of(rank, samples, weights) for rank in range(len(weights))]
+    assert all(shares == tuple(split(samples, weights)) for shares, _ in parts)
+    assert [number for _, part in parts for number in numbers[part]] == numbers
 
 
 @pytest.mark.parametrize("ranks", [1, 3, 7, 64])

@@ -1,0 +1,92 @@
+"""What a run writes into its job's directory besides checkpoints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from beowulf.durable import write_json
+from beowulf.job.events import record_event
+from beowulf.job.figures import KEY as FIGURES
+from beowulf.job.heartbeat import Heartbeat
+from beowulf.train.figures import figures_of
+from beowulf.train.metrics import MetricsWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from beowulf.job.directory import JobDirectory
+    from beowulf.train.tally import Tally
+
+HEARTBEAT_EVERY_S = 1.0
+
+
+class Ledger:
+    """One rank's pen. Each rank writes heartbeats, the leading one metrics and the story too.
+
+    Rank 0 writes metrics to begin with and the result at the end. Not collective.
+
+    Attributes:
+        reported: What the script adds to the result, by name.
+    """
+
+    def __init__(self, files: JobDirectory, rank: int, attempt: int) -> None:
+        self.reported: dict[str, Any] = {}
+        self._files = files
+        self._rank = rank
+        self._attempt = attempt
+        self._metrics = MetricsWriter(files.metrics) if rank == 0 else None
+        self._heartbeat_at = 0.0
+
+    @property
+    def has_metrics(self) -> bool:
+        """Whether it is this rank that writes the metrics."""
+        return self._metrics is not None
+
+    def take_over(self) -> None:
+        """Write the metrics from now on, as the rank that leads while rank 0 rests."""
+        if self._metrics is None:
+            self._metrics = MetricsWriter(self._files.metrics)
+
+    def give_back(self) -> None:
+        """Leave the metrics to rank 0 again; what waits must be flushed before."""
+        if self._rank:
+            self._metrics = None
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Add a step's line to the metrics, where they are written."""
+        if self._metrics is not None:
+            self._metrics.append(line)
+
+    def flush(self) -> None:
+        """Write out the metrics of the steps so far, where they are written."""
+        if self._metrics is not None:
+            self._metrics.flush()
+
+    def forget_after(self, step: int) -> dict[str, Any] | None:
+        """Drop the metrics after ``step``, and return the last line that is kept, {} for none.
+
+        None on a rank that does not write them.
+        """
+        return None if self._metrics is None else self._metrics.forget_after(step)
+
+    def tell_plan(self, story: dict[str, Any]) -> None:
+        """Add a plan to the job's story, behind the metrics of the steps that led to it."""
+        self.flush()
+        record_event(self._files, "planned", **story)
+
+    def look_after(self, now: float, step: int) -> None:
+        """Say about once a second, by ``time.monotonic``, that this rank is there."""
+        if now - self._heartbeat_at > HEARTBEAT_EVERY_S:
+            self._heartbeat_at = now
+            if self._files.heartbeats.is_dir():
+                Heartbeat(self._rank, self._attempt, step=step).write(self._files)
+
+    def write_result(
+        self, tally: Tally, hosts: Sequence[str], global_batch: int, gradient_bytes: int
+    ) -> None:
+        """Write the run's result; ``hosts`` has one name per rank."""
+        result = {**tally.result(), "world_size": len(hosts)}
+        figures = figures_of(self._files.metrics, hosts, global_batch, gradient_bytes)
+        if figures is not None:
+            result[FIGURES] = figures.to_json()
+        write_json(self._files.result, {**result, **self.reported})

@@ -1,0 +1,107 @@
+"""Each rank writes what is its to write, and hands over whole what it hands over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from beowulf.durable import read_json, read_json_lines
+from beowulf.job.directory import JobDirectory
+from beowulf.job.events import read_events
+from beowulf.job.heartbeat import read_heartbeat
+from beowulf.train.ledger import Ledger
+from beowulf.train.tally import Tally
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> JobDirectory:
+    return JobDirectory(tmp_path)
+
+
+def steps(files: JobDirectory) -> list[int]:
+    return [line["step"] for line in read_json_lines(files.metrics)]
+
+
+def test_rank_0_alone_writes_metrics_to_begin_with(files: JobDirectory) -> None:
+    ledgers = [Ledger(files, rank, 1) for rank in (0, 1)]
+    assert [ledger.has_metrics for ledger in ledgers] == [True, False]
+    for ledger in ledgers:
+        ledger.add({"step": 1})
+        ledger.flush()
+    assert steps(files) == [1]
+    assert ledgers[1].forget_after(0) is None
+    assert steps(files) == [1]
+    assert ledgers[0].forget_after(0) == {}
+    assert steps(files) == []
+
+
+def test_another_rank_writes_while_rank_0_rests(files: JobDirectory) -> None:
+    first, second = Ledger(files, 0, 1), Ledger(files, 1, 1)
+    first.add({"step": 1})
+    first.flush()
+    second.take_over()
+    second.add({"step": 2})
+    second.take_over()  # whoever leads on: nothing that waits is lost
+    second.flush()
+    for ledger in (first, second):
+        ledger.give_back()
+    assert [first.has_metrics, second.has_metrics] == [True, False]
+    first.add({"step": 3})
+    first.flush()
+    assert steps(files) == [1, 2, 3]
+
+
+def test_the_story_tells_of_a_plan_behind_the_steps_that_led_to_it(files: JobDirectory) -> None:
+    ledger = Ledger(files, 0, 1)
+    for step in (1, 2):
+        ledger.add({"step": step})
+    ledger.tell_plan({"way": "dense"})
+    assert steps(files) == [1, 2]
+    assert [(event["event"], event["way"]) for event in read_events(files)] == [
+        ("planned", "dense")
+    ]
+
+
+def test_a_rank_says_once_a_second_that_it_is_there(files: JobDirectory) -> None:
+    files.heartbeats.mkdir()
+    ledger = Ledger(files, 3, attempt=2)
+    said = []
+    for step, now in enumerate((100.0, 100.5, 101.0, 101.1)):
+        ledger.look_after(now, step)
+        heartbeat = read_heartbeat(files, 3)
+        assert heartbeat is not None
+        assert heartbeat.attempt == 2
+        said.append(heartbeat.step)
+    assert said == [0, 0, 0, 3]
+
+
+def test_a_script_started_by_hand_has_nobody_to_tell(files: JobDirectory) -> None:
+    Ledger(files, 0, 1).look_after(100.0, 1)
+    assert not files.heartbeats.exists()
+
+
+def test_the_result_holds_what_was_counted_and_what_the_script_reports(
+    files: JobDirectory,
+) -> None:
+    ledger = Ledger(files, 0, 1)
+    ledger.reported["test_accuracy"] = 0.97
+    tally = Tally(steps=10, samples=640, training_s=2.0, loss=0.5)
+    ledger.write_result(tally, ["ada", "bob"], 64, 4096)
+    assert read_json(files.result) == {
+        "final_loss": 0.5,
+        "steps": 10,
+        "samples_per_s": 320.0,
+        "world_size": 2,
+        "test_accuracy": 0.97,
+    }
+
+
+def test_what_a_script_reports_goes_before_what_was_counted(files: JobDirectory) -> None:
+    ledger = Ledger(files, 0, 1)
+    ledger.reported["steps"] = 3
+    ledger.write_result(Tally(steps=10), ["ada"], 64, 0)
+    assert read_json(files.result)["steps"] == 3
