@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from statistics import median
 
 import pytest
 from hypothesis import given, settings
@@ -67,8 +68,7 @@ def test_any_speeds_are_followed_after_10_steps(speeds: list[float], batch: int)
 def test_what_a_step_costs_besides_is_learned(nodes: list[Node]) -> None:
     # Shares rest once less than 3 % seem to be left. Of a node whose share hardly ever changed,
     # overhead and speed cannot be told apart, so that in rare closets more is left than seems.
-    training = Training(always(*nodes), 256).run(100)
-    assert excess(nodes, training.weights) <= 0.15
+    assert left_after_100_steps(nodes) <= 0.15
 
 
 def test_what_a_step_costs_besides_is_learned_to_a_few_per_cent_nearly_always() -> None:
@@ -79,9 +79,15 @@ def test_what_a_step_costs_besides_is_learned_to_a_few_per_cent_nearly_always() 
             Node(drawn.randint(1, 100), drawn.choice((0.0, drawn.uniform(0, 3))))
             for _ in range(drawn.randint(2, 6))
         ]
-        left.append(excess(nodes, Training(always(*nodes), 256).run(100).weights))
+        left.append(left_after_100_steps(nodes))
     assert sorted(left)[97] <= 0.05
     assert sorted(left)[50] <= 0.01
+
+
+def left_after_100_steps(nodes: list[Node]) -> float:
+    """Return what could still be gained; a step in which an idle rank is probed is no measure."""
+    training = Training(always(*nodes), 256).run(100)
+    return median(excess(nodes, shares) for shares in training.shares[-20:])
 
 
 @pytest.mark.parametrize("seed", SEEDS)
