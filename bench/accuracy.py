@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from bench.harness import Report, Table, parse_options, publish, summarize
+from bench.harness import Report, Table, run_alone, summarize
 from bench.launch import run_ranks
 
 ROUNDS = 3  # seeds
@@ -68,11 +68,5 @@ def measure(rounds: int = ROUNDS) -> Report:
     )  # fmt: skip
 
 
-def main() -> None:
-    """Measure and print."""
-    options = parse_options(__doc__, ROUNDS)
-    publish(measure(options.rounds), options.json)
-
-
 if __name__ == "__main__":
-    main()
+    run_alone(__doc__, ROUNDS, measure)

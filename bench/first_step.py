@@ -8,16 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.harness import (
-    Report,
-    Table,
-    alternate,
-    differences,
-    parse_options,
-    publish,
-    summarize,
-    verdict,
-)
+from bench.harness import Report, Table, alternate, differences, run_alone, summarize, verdict
 from bench.launch import TIMEOUT_S, Sandbox, mpiexec, sandbox
 
 if TYPE_CHECKING:
@@ -93,11 +84,5 @@ def measure(rounds: int = ROUNDS) -> Report:
     )
 
 
-def main() -> None:
-    """Measure and print."""
-    options = parse_options(__doc__, ROUNDS)
-    publish(measure(options.rounds), options.json)
-
-
 if __name__ == "__main__":
-    main()
+    run_alone(__doc__, ROUNDS, measure)

@@ -181,3 +181,9 @@ def publish(report: Report, json_path: Path | None = None) -> None:
     if json_path is not None:
         json_path.parent.mkdir(parents=True, exist_ok=True)
         json_path.write_text(json.dumps(report.to_json(), indent=2) + "\n")
+
+
+def run_alone(description: str | None, rounds: int, measure: Callable[[int], Report]) -> None:
+    """Measure and print, as each benchmark does when it is run by itself."""
+    options = parse_options(description, rounds)
+    publish(measure(options.rounds), options.json)

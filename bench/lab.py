@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
-from bench.harness import Report, Table, alternate, parse_options, publish, summarize, verdict
+from bench.harness import Report, Table, alternate, run_alone, summarize, verdict
 from beowulf.lab import power, snapshot
 from beowulf.lab.access import ssh_command
 from beowulf.lab.directory import cache_directory, lab_directory
@@ -115,11 +115,5 @@ def measure(rounds: int = ROUNDS) -> Report:
     )
 
 
-def main() -> None:
-    """Measure and print."""
-    options = parse_options(__doc__, ROUNDS)
-    publish(measure(options.rounds), options.json)
-
-
 if __name__ == "__main__":
-    main()
+    run_alone(__doc__, ROUNDS, measure)

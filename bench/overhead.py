@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.harness import (
-    Report,
-    Table,
-    differences,
-    parse_options,
-    publish,
-    ratios,
-    summarize,
-    verdict,
-)
+from bench.harness import Report, Table, differences, ratios, run_alone, summarize, verdict
 from bench.launch import run_ranks
 
 ROUNDS = 8
@@ -100,11 +91,5 @@ def measure(rounds: int = ROUNDS) -> Report:
     )  # fmt: skip
 
 
-def main() -> None:
-    """Measure and print."""
-    options = parse_options(__doc__, ROUNDS)
-    publish(measure(options.rounds), options.json)
-
-
 if __name__ == "__main__":
-    main()
+    run_alone(__doc__, ROUNDS, measure)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.harness import Report, Table, parse_options, publish, ratios, summarize
+from bench.harness import Report, Table, ratios, run_alone, summarize
 from bench.launch import run_ranks
 
 ROUNDS = 30
@@ -35,11 +35,5 @@ def measure(rounds: int = ROUNDS) -> Report:
     )  # fmt: skip
 
 
-def main() -> None:
-    """Measure and print."""
-    options = parse_options(__doc__, ROUNDS)
-    publish(measure(options.rounds), options.json)
-
-
 if __name__ == "__main__":
-    main()
+    run_alone(__doc__, ROUNDS, measure)

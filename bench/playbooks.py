@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from bench.harness import Report, Table, parse_options, publish, summarize, verdict
+from bench.harness import Report, Table, run_alone, summarize, verdict
 from beowulf.lab.directory import cache_directory, lab_directory
 from beowulf.lab.image.build import ensure_image
 from beowulf.lab.lab import destroy, up
@@ -165,11 +165,5 @@ def measure(rounds: int = ROUNDS, image: str = "prepared") -> Report:
     )  # fmt: skip
 
 
-def main() -> None:
-    """Measure and print."""
-    options = parse_options(__doc__ or "", ROUNDS)
-    publish(measure(options.rounds), options.json)
-
-
 if __name__ == "__main__":
-    main()
+    run_alone(__doc__, ROUNDS, measure)

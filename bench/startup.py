@@ -9,16 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.harness import (
-    Report,
-    Table,
-    alternate,
-    differences,
-    parse_options,
-    publish,
-    summarize,
-    verdict,
-)
+from bench.harness import Report, Table, alternate, differences, run_alone, summarize, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,11 +56,5 @@ def measure(rounds: int = ROUNDS) -> Report:
     )
 
 
-def main() -> None:
-    """Measure and print."""
-    options = parse_options(__doc__, ROUNDS)
-    publish(measure(options.rounds), options.json)
-
-
 if __name__ == "__main__":
-    main()
+    run_alone(__doc__, ROUNDS, measure)

@@ -16,16 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.harness import (
-    Report,
-    Table,
-    alternate,
-    parse_options,
-    publish,
-    ratios,
-    summarize,
-    verdict,
-)
+from bench.harness import Report, Table, alternate, ratios, run_alone, summarize, verdict
 from bench.playbooks import cluster, play
 from beowulf.lab.directory import cache_directory
 from beowulf.lab.image.build import ensure_image
@@ -303,11 +294,5 @@ def submitting(laptop: Laptop, script: Path, rounds: int) -> dict[str, list[floa
     )
 
 
-def main() -> None:
-    """Measure and print."""
-    options = parse_options(__doc__ or "", ROUNDS)
-    publish(measure(options.rounds), options.json)
-
-
 if __name__ == "__main__":
-    main()
+    run_alone(__doc__, ROUNDS, measure)
