@@ -217,10 +217,7 @@ def give_to_slurm(directory: JobDirectory, key: str) -> None:
         with contextlib.suppress(BeowulfError):
             if _is_in_the_queue(directory, key):
                 return
-        raise LaunchError(
-            f"job {directory.job_id}: {unclear}; the job is kept, but whether it is in the queue "
-            f"is not known; look later: beowulf status {directory.job_id}"
-        ) from None
+        raise _not_known(directory, unclear) from None
     try:
         write_file(directory.slurm_job_id, f"{number}\n".encode())
     except OSError as error:
@@ -243,10 +240,14 @@ def was_given(directory: JobDirectory, key: str) -> bool:
     try:
         return _is_in_the_queue(directory, key)
     except BeowulfError as error:
-        raise LaunchError(
-            f"job {directory.job_id}: {error}; the job is kept, but whether it is in the queue "
-            f"is not known; look later: beowulf status {directory.job_id}"
-        ) from None
+        raise _not_known(directory, error) from None
+
+
+def _not_known(directory: JobDirectory, why: BeowulfError) -> LaunchError:
+    return LaunchError(
+        f"job {directory.job_id}: {why}; the job is kept, but whether it is in the queue "
+        f"is not known; look later: beowulf status {directory.job_id}"
+    )
 
 
 def _is_in_the_queue(directory: JobDirectory, key: str) -> bool:
