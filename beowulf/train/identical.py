@@ -8,16 +8,14 @@ else without anybody's noticing.
 from __future__ import annotations
 
 import hashlib
-import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from beowulf.errors import TrainingError
+from beowulf.train.parameters import leaves_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from mpi4py import MPI
     from numpy.typing import NDArray
 
@@ -51,24 +49,17 @@ def check_identical(
 def digest_of(tracked: Any) -> bytes:
     """Return a digest of all parameters in ``tracked``, 16 bytes."""
     digest = hashlib.blake2b(digest_size=16)
-    for array in _parameters_in(tracked):
-        flat = np.ascontiguousarray(array).reshape(-1)
+    for leaf in leaves_in(tracked):
+        flat = np.ascontiguousarray(_bytes_of(leaf)).reshape(-1)
         digest.update(flat.view(np.uint8).data)
     return digest.digest()
 
 
-def _parameters_in(value: Any) -> Iterator[NDArray[Any]]:
-    torch = sys.modules.get("torch")
-    if isinstance(value, np.ndarray):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _parameters_in(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _parameters_in(item)
-    elif torch is not None and isinstance(value, torch.nn.Module):
-        for parameter in value.parameters():
-            yield from _parameters_in(parameter)
-    elif torch is not None and isinstance(value, torch.Tensor):
-        yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+def _bytes_of(leaf: Any) -> NDArray[Any]:
+    """Return what a digest reads of an array, or of a tensor of whatever type."""
+    if isinstance(leaf, np.ndarray):
+        return leaf
+    import torch  # noqa: PLC0415 - optional extra; the script that has a tensor has it
+
+    found: NDArray[Any] = leaf.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return found

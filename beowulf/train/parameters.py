@@ -81,23 +81,26 @@ def chosen(tracked: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     )
 
 
-def parameters_in(value: Any) -> Iterator[Parameter]:
-    """Yield the arrays of floating-point numbers in ``value``, each once, in their order."""
+def leaves_in(value: Any) -> Iterator[Any]:
+    """Yield the arrays and tensors in ``value``, and the parameters of modules, in their order."""
     torch = sys.modules.get("torch")
     if is_torch_module(value):
-        for tensor in value.parameters():
-            yield from parameters_in(tensor)
+        yield from value.parameters()
     elif isinstance(value, dict):
         for item in value.values():
-            yield from parameters_in(item)
+            yield from leaves_in(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from parameters_in(item)
-    elif isinstance(value, np.ndarray):
-        if value.dtype.kind == "f":
-            yield Parameter(value)
-    elif torch is not None and isinstance(value, torch.Tensor) and value.is_floating_point():
-        yield Parameter(value)
+            yield from leaves_in(item)
+    elif isinstance(value, np.ndarray) or (torch is not None and isinstance(value, torch.Tensor)):
+        yield value
+
+
+def parameters_in(value: Any) -> Iterator[Parameter]:
+    """Yield the arrays and tensors of floating-point numbers in ``value``, in their order."""
+    for leaf in leaves_in(value):
+        if leaf.dtype.kind == "f" if isinstance(leaf, np.ndarray) else leaf.is_floating_point():
+            yield Parameter(leaf)
 
 
 def statistics_in(value: Any) -> Iterator[Parameter]:
