@@ -112,6 +112,6 @@ def _pyplot() -> Any:
     import matplotlib as mpl  # noqa: PLC0415 - slow to import, and not installed everywhere
 
     mpl.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415
+    from matplotlib import pyplot as plt  # noqa: PLC0415 - slow to import
 
     return plt

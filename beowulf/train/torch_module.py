@@ -115,7 +115,7 @@ class Slot:
         if self.seen is None:
             return False
         gradient, version = self.seen
-        if self.parameter.grad is not gradient or gradient._version != version:  # noqa: SLF001
+        if self.parameter.grad is not gradient or gradient._version != version:  # noqa: SLF001 - PyTorch tells in no other way
             return True
         return self.digest is not None and self.digest != self.digest_now()
 

@@ -71,7 +71,7 @@ class Half:
     scaled numbers. What is not finite stays what it is.
     """
 
-    def empty(self, numbers: int, dtype: np.dtype[Any], arena: Arena) -> Message:  # noqa: ARG002
+    def empty(self, numbers: int, dtype: np.dtype[Any], arena: Arena) -> Message:  # noqa: ARG002 - others need it
         """Return room for the numbers and the exponent."""
         return arena.take(numbers + 1, np.dtype(np.int16))
 

@@ -58,7 +58,7 @@ def test_only_lines_of_as_many_ranks_as_now_count() -> None:
         line([1, 1], [0.1]),
         line([1, -1], [0.1, 0.1]),
         line([1, 1], [0.1, -0.1]),
-        line([1, 1], ["0.1", 0.1]),  # type: ignore[list-item]
+        line([1, 1], ["0.1", 0.1]),  # type: ignore[list-item]  # damaged on purpose
         line([1, 1], [0.1, 0.1], step_s=None),
         line([1, 1], [0.1, 0.1], samples="2"),
         line([], []),

@@ -229,7 +229,7 @@ def test_a_channel_of_a_connection_that_has_just_ended_is_not_believed(
     opens = transport.open_channel
 
     def then_ended(*words: object, **more: object) -> paramiko.Channel:
-        channel = opens(*words, **more)  # type: ignore[arg-type]
+        channel = opens(*words, **more)  # type: ignore[arg-type]  # whatever it takes
         transport.close()
         return channel
 
