@@ -13,7 +13,7 @@ from beowulf.transport.ssh_channel import ChannelConversation, marked
 from beowulf.transport.ssh_login import Login, ask_on_terminal
 from beowulf.transport.ssh_route import KINDS, open_route, presented_key
 from beowulf.transport.ssh_transport import Timeouts, load_paramiko, watch
-from beowulf.transport.ssh_way import Means, Trust
+from beowulf.transport.ssh_way import Means, Trust, close_channel, closing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -131,7 +131,7 @@ class SshConnection:
         from beowulf.transport.ssh_shell import converse_on_terminal  # noqa: PLC0415 - likewise
 
         require_terminal()
-        with self.open_channel("session") as channel:
+        with closing(self.open_channel("session")) as channel:
             return converse_on_terminal(channel, shlex.join(arguments), self.name)
 
     def open_channel(self, kind: str, to: tuple[str, int] | None = None) -> paramiko.Channel:
@@ -170,7 +170,7 @@ class SshConnection:
             channel.exec_command(marked(shlex.join(words)))
         except (paramiko.SSHException, EOFError, OSError):
             lost = self._ends()
-            channel.close()
+            close_channel(channel)
             if lost:
                 raise ConnectionLost(
                     f"{self.name}: the connection is lost; whether {words[0]} started is not known"

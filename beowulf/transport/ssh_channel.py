@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from beowulf.errors import ConnectionLost
 from beowulf.transport.local import Finished
+from beowulf.transport.ssh_way import close_channel
 
 if TYPE_CHECKING:
     import paramiko
@@ -159,7 +160,7 @@ class ChannelConversation:
 
     def close(self) -> None:
         """Let go of it, whether it has ended or not."""
-        self._channel.close()
+        close_channel(self._channel)
 
     def _gone(self, what: str) -> ConnectionLost:
         transport = self._channel.get_transport()

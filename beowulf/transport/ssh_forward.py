@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Self
 
 from beowulf.errors import BeowulfError, InvalidInput
+from beowulf.transport.ssh_way import closing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +59,7 @@ class Forward:
             except BeowulfError as error:
                 self._report(f"{self._target}: {error}")
                 return
-            with channel:
+            with closing(channel):
                 back = threading.Thread(
                     target=_pump, args=[channel.recv, connection.sendall, connection.shutdown],
                     daemon=True,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import paramiko
 
@@ -18,6 +18,23 @@ if TYPE_CHECKING:
 
 Ask = Callable[[str], str]
 """Asks a person for a passphrase, with these words."""
+
+
+@contextlib.contextmanager
+def closing(channel: paramiko.Channel) -> Iterator[paramiko.Channel]:
+    """Close a channel in the end, whatever happened to the connection it goes over."""
+    try:
+        yield channel
+    finally:
+        close_channel(channel)
+
+
+def close_channel(channel: paramiko.Channel) -> None:
+    """Close a channel, although the connection it goes over may end at the same moment."""
+    import paramiko  # noqa: PLC0415 - slow to import
+
+    with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
+        channel.close()
 
 
 @dataclass(frozen=True)
