@@ -12,11 +12,10 @@ from beowulf.train.figures import figures_of
 from beowulf.train.metrics import MetricsWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from beowulf.job.directory import JobDirectory
     from beowulf.job.events import EventName
-    from beowulf.train.everybody import Everybody
     from beowulf.train.tally import Tally
 
 HEARTBEAT_EVERY_S = 1.0
@@ -101,11 +100,15 @@ class Ledger:
                 Heartbeat(self._rank, self._attempt, step=step).write(self._files)
 
     def write_result(
-        self, tally: Tally, everybody: Everybody, global_batch: int, gradient_bytes: int
+        self,
+        tally: Tally,
+        hosts: Sequence[str],
+        global_batch: int,
+        gradient_bytes: int,
+        lost: int = 0,
     ) -> None:
-        """Write the run's result."""
-        result = {**tally.result(), "world_size": len(everybody.ranks)}
-        hosts = everybody.hosts
+        """Write the run's result; ``hosts`` has a name per rank, ``lost`` of which are gone."""
+        result = {**tally.result(), "world_size": len(hosts) - lost}
         figures = figures_of(self._files.metrics, hosts, global_batch, gradient_bytes)
         if figures is not None:
             result[FIGURES] = figures.to_json()

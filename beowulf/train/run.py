@@ -303,7 +303,13 @@ class Run:
             except MPI.Exception as error:
                 loop.lose(error, is_in_step=False)
         if everybody.rank == everybody.first:
-            self._ledger.write_result(loop.tally, everybody, self.global_batch, loop.gradient_bytes)
+            self._ledger.write_result(
+                loop.tally,
+                everybody.hosts,
+                self.global_batch,
+                loop.gradient_bytes,
+                len(everybody.lost),
+            )
         if JobDirectory.of_this_rank() is None:  # nobody else will tell
             for name, value in self._ledger.reported.items():
                 self.say(f"{name}: {value}")
