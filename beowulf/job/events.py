@@ -18,6 +18,10 @@ EventName = Literal[
     "resumed",
     "checkpoint_rejected",
     "planned",
+    "lost",
+    "carried_on",
+    "restarting",
+    "drill",
     "ended",
 ]
 

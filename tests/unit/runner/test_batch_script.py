@@ -114,7 +114,8 @@ ALWAYS = {
     "output": "/home/ada/beowulf/jobs/7/supervisor.log",
     "open-mode": "append",
     "comment": "beowulf:k",
-    "no-requeue": "",
+    "no-kill": "",
+    "requeue": "",
 }
 
 
