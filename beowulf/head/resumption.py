@@ -78,7 +78,7 @@ def _restart(peer: Peer, directory: JobDirectory, key: str) -> None:
             jobs=str(directory.path.parent),
             python=cluster_python(),
             nodes_up=nodes_up,
-            attempt=record.attempt + 1,
+            attempt=directory.first_unclaimed(record.attempt + 1),
         )
         parts = peer.hear().document
         script = str(parts["script"]).replace(JOB_ID, directory.job_id)
@@ -97,7 +97,8 @@ def _begin_attempt(directory: JobDirectory, last: JobRecord, key: str, ranks: ob
     Until ``exit_code`` is gone, the job is one that is over, and can be resumed.
     """
     directory.slurm_job_id.unlink(missing_ok=True)
-    record_event(directory, "resubmitted", attempt=last.attempt + 1, ranks=ranks, key=key)
+    attempt = directory.first_unclaimed(last.attempt + 1)
+    record_event(directory, "resubmitted", attempt=attempt, ranks=ranks, key=key)
 
 
 def _give(directory: JobDirectory, key: str) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 KILLED_BY = "killed by "  # begins the error of a rank that a signal ended
 RankState = Literal["running", "finished", "failed"]
 
+CANNOT_GO_ON = 75  # EX_TEMPFAIL: a rank that is well, but is left without others that it needs
+
 
 @dataclass(frozen=True)
 class Heartbeat:
@@ -70,7 +72,13 @@ def place_of(directory: JobDirectory, rank: int, attempt: int) -> Heartbeat:
     return heartbeat
 
 
-def read_heartbeats(directory: JobDirectory, ranks: int) -> list[Heartbeat]:
-    """Return what the ranks that have spoken last said, in rank order."""
+def read_heartbeats(
+    directory: JobDirectory, ranks: int, attempt: int | None = None
+) -> list[Heartbeat]:
+    """Return what the ranks that have spoken, in ``attempt`` if given, last said, in rank order."""
     found = (read_heartbeat(directory, rank) for rank in range(ranks))
-    return [heartbeat for heartbeat in found if heartbeat is not None]
+    return [
+        heartbeat
+        for heartbeat in found
+        if heartbeat is not None and attempt in (None, heartbeat.attempt)
+    ]

@@ -36,6 +36,9 @@ PROGRESS_BY_EVENT: dict[str, State] = {
     "started": "STARTING",
     "running": "RUNNING",
     "resumed": "RUNNING",
+    "lost": "RECOVERING",
+    "carried_on": "RUNNING",
+    "restarting": "RECOVERING",
 }
 
 
@@ -148,8 +151,8 @@ def read_record(directory: JobDirectory, *, responsible: bool | None = None) -> 
         reason=reason,
         directory=str(directory.path),
         exit_code=exit_code if exit_code is not None else _whole(ended.get("exit_code")),
-        ranks=_whole(submission.get("ranks")) or _whole(_last(latest, "started").get("ranks")),
-        attempt=_whole(submission.get("attempt")) or 1,
+        ranks=_whole(_last(latest, "started").get("ranks")) or _whole(submission.get("ranks")),
+        attempt=_attempt(latest),
         submitted_at=_time_of(events[0]) if events else None,
         started_at=_time_of(_last(latest, "started")),
         ended_at=_time_of(ended),
@@ -201,8 +204,19 @@ def read_slurm_job_id(directory: JobDirectory) -> int | None:
 
 def _state_under_way(events: Sequence[dict[str, Any]]) -> State:
     """Return how far a job is that somebody is responsible for."""
-    names = (str(event.get("event")) for event in reversed(events))
-    return next((PROGRESS_BY_EVENT[name] for name in names if name in PROGRESS_BY_EVENT), "UNKNOWN")
+    state: State = "UNKNOWN"
+    for event in events:
+        name = str(event.get("event"))
+        if name == "started" and state == "RECOVERING":  # its ranks are not up again yet
+            continue
+        state = PROGRESS_BY_EVENT.get(name, state)
+    return state
+
+
+def _attempt(events: Sequence[dict[str, Any]]) -> int:
+    """Return the number of the attempt that these events, of one submission, have come to."""
+    begun = _last(events, "submitted", "resubmitted", "started", "restarting")
+    return _whole(begun.get("attempt")) or 1
 
 
 def _final_state(

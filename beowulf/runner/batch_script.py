@@ -79,7 +79,10 @@ def render_slurm(  # noqa: PLR0913 - what a job file doesn't know, each named at
         "output": f"{directory}/supervisor.log",
         "open-mode": "append",
         "comment": _sbatch_word("comment", comment),
-        "no-requeue": None,
+        # What runs on the other nodes goes on when one is lost. When it is the first one, with
+        # the supervisor, Slurm starts the job again; the supervisor counts.
+        "no-kill": None,
+        "requeue": None,
         **dict(_resource_options(spec.resources, nodes_up)),
     }
     if after:

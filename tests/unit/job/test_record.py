@@ -195,6 +195,43 @@ def test_a_second_attempt_that_loses_its_supervisor(submitted: JobDirectory) -> 
     assert "its supervisor is gone" in said(submitted)[1]
 
 
+# --- Ranks that are lost on the way -----------------------------------------------------------
+
+
+def test_a_job_recovers_from_a_loss_until_it_has_carried_on(supervised: JobDirectory) -> None:
+    record_event(supervised, "started", attempt=1, ranks=4, pid=1234)
+    record_event(supervised, "running")
+    record_event(supervised, "lost", ranks=[3], hosts=["node3"], step=9, attempt=1)
+    assert said(supervised) == ("RECOVERING", "", None)
+    record_event(supervised, "carried_on", ranks=[0, 1, 2], hosts=["node1"], step=9, lost_s=4.1)
+    assert said(supervised) == ("RUNNING", "", None)
+
+
+def test_a_job_recovers_from_a_restart_until_all_its_ranks_are_up(supervised: JobDirectory) -> None:
+    record_event(supervised, "started", attempt=1, ranks=4, pid=1234)
+    record_event(supervised, "running")
+    record_event(
+        supervised, "restarting", attempt=2, why="node3 stopped answering", left_out=["node3"],
+        step=8,
+    )  # fmt: skip
+    assert said(supervised) == ("RECOVERING", "", None)
+    assert read_record(supervised).attempt == 2
+    record_event(supervised, "started", attempt=2, ranks=3, pid=1235)
+    record = read_record(supervised)
+    assert (record.state, record.attempt, record.ranks) == ("RECOVERING", 2, 3)
+    record_event(supervised, "running")
+    assert said(supervised) == ("RUNNING", "", None)
+    end(supervised, "COMPLETED", 0)
+    assert read_record(supervised).attempt == 2
+
+
+def test_a_restart_before_all_ranks_had_been_up(supervised: JobDirectory) -> None:
+    record_event(supervised, "started", attempt=1, ranks=4, pid=1234)
+    record_event(supervised, "restarting", attempt=2, why="node3 was lost", left_out=[], step=None)
+    record_event(supervised, "started", attempt=2, ranks=4, pid=1235)
+    assert said(supervised) == ("RECOVERING", "", None)
+
+
 # --- Damage ---------------------------------------------------------------------------------
 
 

@@ -119,7 +119,8 @@ ALWAYS = {
     "output": "/home/ada/beowulf/jobs/7/supervisor.log",
     "open-mode": "append",
     "comment": "beowulf:k",
-    "no-requeue": "",
+    "no-kill": "",
+    "requeue": "",
 }
 
 
@@ -272,3 +273,16 @@ def test_ranks_that_wait_let_others_compute() -> None:
     for threads in (None, 1, 3):
         script = for_slurm(Resources(ranks=2, threads_per_rank=threads))
         assert "mpi_yield_when_idle 1" in script
+
+
+def test_the_loss_of_a_node_ends_nothing_on_the_others(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    script = for_slurm(directory=str(tmp_path), python="/opt/python")
+    given = {"BEOWULF_JOB_DIR": str(tmp_path), "BEOWULF_RANKS": "5"}
+    words = run_for_slurm(script, tmp_path, **given)
+    settings = {words[i + 1]: words[i + 2] for i, word in enumerate(words) if word == "--prtemca"}
+    assert settings["plm_slurm_args"] == "--no-kill --kill-on-bad-exit=0"
+    assert settings["oob_tcp_keepalive_time"] == "100000"
+    assert "--hostfile" not in words
+    words = run_for_slurm(script, tmp_path, BEOWULF_HOSTFILE="/a b/hosts", **given)
+    assert words[words.index("--hostfile") + 1] == "/a b/hosts"
