@@ -204,6 +204,8 @@ RECORD_FIELDS = {
     "slurm_job_id": "the latest attempt's number in Slurm's queue; null on this computer",
     "paces": "how fast each rank is, by `status` and for a job that averages; else null",
     "plan": "how the job trains and which machines rest, in sentences, where it chose that itself",
+    "story": "what happened, oldest first, by `status`; else empty. Of each its `time`, what is "
+    "`said` of it in plain words, and `usual`: whether it happens to every job",
     "elapsed_s": "seconds that the latest attempt has run, or null",
 }
 
@@ -303,7 +305,7 @@ STATES = {
     "QUEUED": "accepted, not started yet",
     "STARTING": "the launcher is starting the ranks",
     "RUNNING": "every rank has started",
-    "RECOVERING": "going on after a node was lost; kept for clusters, not seen today",
+    "RECOVERING": "ranks were lost; it goes on without them, or is started again",
     "COMPLETED": "every rank wrote that it finished",
     "FAILED": "a rank failed, or the supervisor was lost; `reason` says which and why",
     "CANCELLED": "ended by `beowulf cancel`",

@@ -24,7 +24,7 @@ MOST_CHARACTERS = 300
 VERBS = {
     "submit": "Start a training job and follow it to its end.",
     "jobs": "List your jobs.",
-    "status": "Say how a job is, and why.",
+    "status": "Say how a job is, why, and what happened to it.",
     "logs": "Show what a job prints.",
     "fetch": "Bring a job's files here.",
     "cancel": "End jobs and every process of theirs.",

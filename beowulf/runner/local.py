@@ -21,7 +21,7 @@ from beowulf.job.events import record_event
 from beowulf.job.follow import LogReader, News, last_words, news, pieces
 from beowulf.job.heartbeat import place_of
 from beowulf.job.lock import is_locked, take_lock
-from beowulf.job.record import JobRecord, read_record, refuse_unless_running, with_paces
+from beowulf.job.record import JobRecord, in_full, read_record, refuse_unless_running
 from beowulf.job.root import JobRoot
 from beowulf.runner import machine
 from beowulf.runner.arrival import Arrival
@@ -202,12 +202,12 @@ class LocalBackend:
     def record(self, job_id: str | None = None) -> JobRecord:
         """Return the record of one job; without ID, of the newest."""
         directory = self._named(job_id)
-        return with_paces(read_record(directory), directory)
+        return in_full(read_record(directory), directory)
 
     def examine(self, job_id: str | None = None) -> tuple[JobRecord, bytes]:
         """Return a job's record and, if it failed, the last of what it printed."""
         directory = self._named(job_id)
-        record = with_paces(read_record(directory), directory)
+        record = in_full(read_record(directory), directory)
         return record, last_words(directory.log) if record.state == "FAILED" else b""
 
     def records(self, last: int | None = None) -> list[JobRecord]:
