@@ -206,6 +206,8 @@ RECORD_FIELDS = {
     "plan": "how the job trains and which machines rest, in sentences, where it chose that itself",
     "story": "what happened, oldest first, by `status`; else empty. Of each its `time`, what is "
     "`said` of it in plain words, and `usual`: whether it happens to every job",
+    "left_out": "the nodes that it was submitted without since they lost jobs lately, each as the "
+    "`trust` of a node",
     "elapsed_s": "seconds that the latest attempt has run, or null",
 }
 
@@ -259,6 +261,9 @@ CLUSTER_NODE_FIELDS = {
     "reason": "why it is out of work, as Slurm or a person said; empty if nobody did",
     "reason_by": "who said so",
     "jobs": "what runs there: Slurm's `number`, `user`, `name`, `state`, `started_at`",
+    "trust": "`per_cent` is the chance that it lasts a day's work, `why` says why not more; "
+    "`losses` in 28 days, `last_lost_at`, and `left_out_until` while new jobs are kept away from "
+    "it, else null. Null if that is not known",
 }
 
 USAGE_FIELDS = {

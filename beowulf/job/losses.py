@@ -64,7 +64,7 @@ def served_in(events: Sequence[Event], seen_at: float) -> Iterator[tuple[str, fl
             if host in since:
                 yield host, since.pop(host), moment
         if name == "started":
-            since = dict.fromkeys(_hosts(event.get("hosts")), moment)
+            since = {host: moment for host in _hosts(event.get("hosts"))}  # noqa: C420
     for host, begin in since.items():
         yield host, begin, latest
 

@@ -13,6 +13,7 @@ from beowulf.job.heartbeat import read_heartbeats
 from beowulf.job.lock import is_locked
 from beowulf.job.paces import Paces, paces_of
 from beowulf.job.story import Told, stage_of, tell, why_recovering
+from beowulf.job.trust import Trust, read_trusts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +50,8 @@ class JobRecord:
     """One job as its directory tells it. Times are ISO 8601 in UTC, or None.
 
     ``paces`` and ``story`` are there only where one job was asked for. ``plan`` says in words how
-    it trains and which nodes rest, where it chose that itself.
+    it trains and which nodes rest, where it chose that itself; ``left_out`` holds the nodes that
+    it was submitted without.
     """
 
     id: str
@@ -71,6 +73,7 @@ class JobRecord:
     paces: Paces | None = None
     plan: tuple[str, ...] = ()
     story: tuple[Told, ...] = ()
+    left_out: tuple[Trust, ...] = ()
 
     @property
     def can_resume(self) -> bool:
@@ -97,6 +100,7 @@ class JobRecord:
         fields["progress"] = vars(self.progress) if self.progress else None
         fields["pictures"] = list(self.pictures)
         fields["plan"] = list(self.plan)
+        fields["left_out"] = [trust.to_json() for trust in self.left_out]
         fields["story"] = [vars(told) for told in self.story]
         fields["paces"] = self.paces.to_json() if self.paces else None
         return {**fields, "elapsed_s": self.elapsed_s}
@@ -113,6 +117,7 @@ class JobRecord:
         known["progress"] = Progress(**progress) if progress else None
         known["pictures"] = tuple(known.get("pictures") or ())
         known["plan"] = tuple(known.get("plan") or ())
+        known["left_out"] = read_trusts(known.get("left_out"))
         known["story"] = tuple(Told(**told) for told in known.get("story") or ())
         paces = known.get("paces")
         known["paces"] = Paces.from_json(paces) if paces else None
@@ -161,6 +166,7 @@ def read_record(directory: JobDirectory, *, responsible: bool | None = None) -> 
             read_slurm_job_id(directory) if directory.slurm_job_id.name in there else None
         ),
         plan=_sentences(_last(latest, "planned").get("said")),
+        left_out=read_trusts(submission.get("left_out")),
     )
 
 

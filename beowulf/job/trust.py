@@ -82,6 +82,20 @@ class Trust:
         return cls(**value)
 
 
+def read_trusts(value: object) -> tuple[Trust, ...]:
+    """Return the nodes that are left out in a list as it travels; what is none is passed over."""
+    found = []
+    for one in value if isinstance(value, list) else ():
+        try:
+            trust = Trust.from_json(one)
+            datetime.fromisoformat(trust.left_out_until or "")
+        except (TypeError, ValueError):
+            continue
+        if NODE_NAME.fullmatch(str(trust.node)):
+            found.append(trust)
+    return tuple(found)
+
+
 def trust_in(node: str, history: NodeHistory, now: float) -> Trust:
     """Return how far a node can be trusted, and why not further."""
     losses = history.losses_that_count(now)
