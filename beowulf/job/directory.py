@@ -131,6 +131,10 @@ class JobDirectory:
         """Return the file that names the one Slurm job that runs an attempt of this job."""
         return self.path / f"claim-{attempt}"
 
+    def survivors(self, attempt: int, number: int) -> Path:
+        """Return the file that says who goes on after the ``number``-th loss of an attempt."""
+        return self.path / f"survivors-{attempt}-{number}"
+
     @property
     def allreduce_rules(self) -> Path:
         """How Open MPI is to add up, written by the batch script on a cluster."""

@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Literal
 
 from beowulf.durable import read_json, write_json
-from beowulf.errors import InvalidInput
+from beowulf.errors import InvalidInput, RanksLost
 
 if TYPE_CHECKING:
     from beowulf.job.directory import JobDirectory
 
+KILLED_BY = "killed by "  # begins the error of a rank that a signal ended
 RankState = Literal["running", "finished", "failed"]
 
 
@@ -30,6 +31,15 @@ class Heartbeat:
     host: str = field(default_factory=platform.node)
     pid: int = field(default_factory=os.getpid)
     time: float = field(default_factory=time.time)
+
+    @property
+    def failed_by_itself(self) -> bool:
+        """Say whether the rank's own script made it fail: nothing from outside did."""
+        return (
+            self.state == "failed"
+            and self.exit_code != RanksLost.exit_status
+            and not self.error.startswith(KILLED_BY)
+        )
 
     def write(self, directory: JobDirectory) -> None:
         """Replace this rank's file. Not flushed to the disk: it is old in a second."""

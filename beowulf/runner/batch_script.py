@@ -49,7 +49,8 @@ def render_local(spec: JobSpec, layout: Layout, *, mpiexec: Path, python: Path) 
         ranks=layout.ranks,
         mpiexec=shlex.quote(str(mpiexec)),
         python=shlex.quote(str(python)),
-        mpi_settings=_as_options(mpi_settings.LOCAL),
+        survives=mpi_settings.can_survive(spec.command),
+        mpi_settings=_as_options(mpi_settings.settings_for(spec.command, mpi_settings.LOCAL)),
     )
 
 
@@ -98,7 +99,8 @@ def render_slurm(  # noqa: PLR0913 - what a job file doesn't know, each named at
         python=shlex.quote(python),
         rules=shlex.quote(str(JobDirectory(Path(directory)).allreduce_rules)),
         allreduce_rules=mpi_settings.allreduce_rules(),
-        mpi_settings=_as_options(mpi_settings.CLUSTER),
+        survives=mpi_settings.can_survive(spec.command),
+        mpi_settings=_as_options(mpi_settings.settings_for(spec.command, mpi_settings.CLUSTER)),
     )
 
 
