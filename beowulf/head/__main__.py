@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from beowulf import errors
 from beowulf.errors import BeowulfError, ConnectionLost, one_line
-from beowulf.head import cancelling, fetching, following, resumption, submission, trusting
+from beowulf.head import cancelling, drilling, fetching, following, resumption, submission, trusting
 from beowulf.head.frames import FrameReader, Peer
 from beowulf.head.records import Slurm, job_root, record_of, records_of
 from beowulf.job.follow import last_words
@@ -70,6 +70,8 @@ ANSWERS: dict[str, Callable[[Peer, dict[str, Any]], None]] = {
     "resume": resumption.resume,
     "cancel": cancelling.cancel,
     "place": place,
+    "aim": drilling.aim,
+    "drill": drilling.drill,
     "trust": trusting.trust,
     "log": fetching.log,
     "fetch": fetching.fetch,

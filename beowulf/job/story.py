@@ -163,7 +163,8 @@ def _submitted(event: Event) -> str:
 
 def _planned(event: Event) -> str:
     said = event.get("said")
-    return f"planned: {said[0]}" if isinstance(said, list) and said else "planned"
+    words = said[0] if isinstance(said, list) and said else event.get("strategy")
+    return f"planned: {words}" if words else "planned"
 
 
 def _rejected(event: Event) -> str:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from beowulf.errors import BeowulfError, ConnectionLost, InvalidInput, Unreachable
 from beowulf.head.frames import JOB_ID
+from beowulf.job.drill import Plug
 from beowulf.job.follow import News
 from beowulf.job.record import JobRecord
+from beowulf.job.recovery import Recovery
 from beowulf.runner.arrival import Arrival
 from beowulf.runner.backend import Log, Place, still_running
 from beowulf.runner.batch_script import prepare, render_slurm
@@ -233,6 +235,18 @@ class SlurmBackend:
             "--nodes=1", "--ntasks=1", f"--nodelist={place.host}", f"--chdir={place.code}",
             "bash", "-l",
         ])  # fmt: skip
+
+    def aim(self, job_id: str | None, what: str, rank: int | None, node: str | None) -> Plug:
+        """Return the plug of a running job that is meant, for a drill, without touching it."""
+        answer = self._answer("aim", id=job_id, what=what, rank=rank, node=node)
+        return Plug.from_json(answer.document["plug"])
+
+    def drill(self, plug: Plug) -> Iterator[Recovery]:
+        """Pull a plug on purpose, and yield how the job recovers."""
+        with self._head.ask("drill", plug=plug.to_json()) as dialogue:
+            for frame in dialogue.frames():
+                if "recovery" in frame.document:
+                    yield Recovery.from_json(frame.document["recovery"])
 
     def carry(
         self, listener: socket.socket, place: Place, port: int, complain: Callable[[str], None]
