@@ -29,8 +29,10 @@ from beowulf.hardware.accounting import Usage
 from beowulf.hardware.findings import good
 from beowulf.hardware.nodes import parse_reports
 from beowulf.hardware.prediction import Prediction
+from beowulf.job.drill import Plug
 from beowulf.job.paces import Paces, RankPace
 from beowulf.job.record import FINAL_STATES, JobRecord, Progress, State
+from beowulf.job.recovery import Recovery
 from beowulf.lab.machine import Machine
 from beowulf.lab.network import Cable
 from beowulf.lab.status import NodeStatus
@@ -78,6 +80,7 @@ host without which steps would certainly be faster, and by which part at least; 
 | `submit --explain --json` | `{{"schema": {schema}, "explanation": EXPLANATION}}` |
 | `cluster list --json` | `{{"schema": {schema}, "clusters": [{{"name", "host", "user", "port", \
 "fingerprint", "default"}}, ...]}}` |
+| `drill --json` | `{{"schema": {schema}, "drill": DRILL}}` |
 | `fetch --json` | `{{"schema": {schema}, "fetch": {{"id", "directory", "files", "brought", \
 "bytes"}}}}`; of its `files`, `brought` are those that were not there already |
 | `nodes --json` | `{{"schema": {schema}, "cluster": NAME, "nodes": [NODE, ...]}}` |
@@ -116,6 +119,14 @@ and in its `ranks`, for each rank:
 An `EXPLANATION` holds what is known before a job is submitted:
 
 {explanation_fields}
+
+A `DRILL` holds which plug was pulled:
+
+{plug_fields}
+
+and in its `recovery`, in seconds since then, null for what did not happen:
+
+{recovery_fields}
 
 A `NODE` of a cluster holds:
 
@@ -245,6 +256,35 @@ EXPLANATION_FIELDS = {
     "averaging": "how the script averages gradients, and where it says so, in words",
     "settings": "what Open MPI is told: `name`, `value` and `reason` of each parameter",
     "script": "the batch script; `@JOB_ID@` and `@JOB_KEY@` stand for what only a job has",
+}
+
+PLUG_FIELDS = {
+    "job_id": "the job's ID",
+    "attempt": "its attempt",
+    "what": "`kill`, `freeze` or `cut`",
+    "host": "on which node",
+    "ranks": "whose plug it was, a list",
+    "pids": "their processes there",
+    "left": "how many ranks there were besides",
+    "step": "the newest step that was known then, or null",
+    "checkpoint_step": "the step of the newest checkpoint then, or null",
+    "steps_per_s": "how fast the job was before, or null",
+}
+
+RECOVERY_FIELDS = {
+    "noticed_s": "when the loss was noticed",
+    "carried_on_s": "when the step that was interrupted had been done again, in place",
+    "ranks": "how many ranks carried on",
+    "step": "the step that was redone",
+    "lost_s": "how long that took more than it would have, as the survivors measured",
+    "restarting_s": "when the job was being started again instead",
+    "restarted_s": "when all its ranks were up again",
+    "from_step": "the step of the checkpoint that it went on from; null for the beginning",
+    "attempt": "the new attempt's number",
+    "steps": "how many steps were done since, of the newest ones",
+    "steps_per_s": "how fast the job is after it, or null",
+    "state": "the job's state, once it is over; else null",
+    "reason": "why it is in this state",
 }
 
 CLUSTER_NODE_FIELDS = {
@@ -414,6 +454,13 @@ def _json_section() -> str:
         explanation_fields=_table(
             ("field", "meaning"),
             _described((one.name for one in fields(Explanation)), EXPLANATION_FIELDS),
+        ),
+        plug_fields=_table(
+            ("field", "meaning"), _described((one.name for one in fields(Plug)), PLUG_FIELDS)
+        ),
+        recovery_fields=_table(
+            ("field", "meaning"),
+            _described((one.name for one in fields(Recovery)), RECOVERY_FIELDS),
         ),
         cluster_node_fields=_table(
             ("field", "meaning"),

@@ -66,7 +66,8 @@ def test_what_happens_later_is_not_of_this_drill() -> None:
 
 def test_clocks_may_differ_a_little_and_events_be_damaged() -> None:
     assert in_story(event("lost", -0.02)).noticed_s == 0
-    damaged = event("carried_on", 1, ranks="x", step="y", lost_s=True), {"event": "lost"}, {}
+    damaged: list[dict[str, Any]] = [event("carried_on", 1, ranks="x", step="y", lost_s=True), {}]
+    damaged.append({"event": "lost"})
     assert in_story(*damaged) == Recovery(carried_on_s=1)
 
 
