@@ -63,12 +63,14 @@ def render_slurm(  # noqa: PLR0913 - what a job file doesn't know, each named at
     after: tuple[int, ...] = (),
     nodes_up: int,
     attempt: int = 1,
+    left_out: tuple[str, ...] = (),
 ) -> str:
     """Return the batch script of a job on a cluster, for ``sbatch``.
 
     ``directory`` is the job's, ``python`` that of the environment all nodes see, ``comment`` is
     kept by Slurm with the job, ``after`` are Slurm's numbers of jobs that must succeed first.
     A job that asks for nothing gets one rank on each of ``nodes_up`` nodes, with all its cores.
+    No rank runs on the nodes ``left_out``.
 
     Raises:
         InvalidInput: The directory or comment has characters that Slurm would misread.
@@ -85,6 +87,8 @@ def render_slurm(  # noqa: PLR0913 - what a job file doesn't know, each named at
         "requeue": None,
         **dict(_resource_options(spec.resources, nodes_up)),
     }
+    if left_out:
+        options["exclude"] = ",".join(_sbatch_word("node", name) for name in left_out)
     if after:
         options["dependency"] = "afterok:" + ":".join(str(int(number)) for number in after)
     return _render(
