@@ -18,7 +18,8 @@
     │   └── NodeUnreachable 3   a node of the lab is off, or does not answer
     └── TrainingError       1   inside a rank: the training library refuses to go on
         ├── WorldSizeError      MPI started another number of ranks than promised
-        └── CheckpointError     no checkpoint can be read, or it belongs to another run
+        ├── CheckpointError     no checkpoint can be read, or it belongs to another run
+        └── Fenced              this rank was cut off, and what it would write is refused
 
 The number is the exit status that the command line turns the error into.
 """
@@ -114,6 +115,10 @@ class WorldSizeError(TrainingError):
 
 class CheckpointError(TrainingError):
     """No checkpoint can be read, or it belongs to another run."""
+
+
+class Fenced(TrainingError):
+    """The job goes on without this rank, which must write nothing any more."""
 
 
 def one_line(text: str) -> str:

@@ -17,6 +17,7 @@ EventName = Literal[
     "running",
     "resumed",
     "checkpoint_rejected",
+    "checkpoint_failed",
     "planned",
     "ended",
 ]

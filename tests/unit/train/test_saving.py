@@ -51,7 +51,7 @@ def test_pauses_double_up_to_what_was_asked_for(files: JobDirectory, clock: Cloc
     for step in range(1, 100):
         clock.now += 0.25
         if saver.owes(step, LAST, clock.now):
-            saver.save(checkpoint(step))
+            saver.save(checkpoint(step), wait=True)
             saved.append(clock.now)
     pauses = [after - before for before, after in zip([50.0, *saved], saved, strict=False)]
     assert pauses == [1.25, 2.25, 4.25, 5.25, 5.25, 5.25]
@@ -95,12 +95,12 @@ def test_time_counts_from_when_the_loop_begins(files: JobDirectory, clock: Clock
 def test_the_newest_valid_checkpoint_is_loaded_and_told_of(
     files: JobDirectory, clock: Clock
 ) -> None:
-    saver = Saver(files, None, None)
-    for step in (5, 9):
-        saver.save(checkpoint(step))
-    (files.checkpoints / "step-00000009" / "arrays.npz").write_bytes(b"rot")
     said: list[object] = []
-    loaded = saver.load(said.append, is_first_attempt=False)
+    saver = Saver(files, None, None, say=said.append)
+    for step in (5, 9):
+        saver.save(checkpoint(step), wait=True)
+    (files.checkpoints / "step-00000009" / "arrays.npz").write_bytes(b"rot")
+    loaded = saver.load(is_first_attempt=False)
     assert loaded is not None
     assert loaded.step == 5
     assert [str(word).split(" (")[0] for word in said] == [
@@ -116,6 +116,6 @@ def test_only_a_run_that_was_to_go_on_misses_its_checkpoint(
     files: JobDirectory, is_first_attempt: bool
 ) -> None:
     said: list[object] = []
-    saver = Saver(files, None, None)
-    assert saver.load(said.append, is_first_attempt=is_first_attempt) is None
+    saver = Saver(files, None, None, say=said.append)
+    assert saver.load(is_first_attempt=is_first_attempt) is None
     assert len(said) == (0 if is_first_attempt else 1)
