@@ -17,7 +17,7 @@ from beowulf.job.events import read_events, record_event
 from beowulf.job.failures import Disturbances, disturbances
 from beowulf.train.background import Background
 from beowulf.train.checkpoints import CheckpointStore, always
-from beowulf.train.copies import Copies
+from beowulf.train.copies import Copies, outlines_of
 from beowulf.train.interval import interval_s
 from beowulf.train.toll import Toll
 
@@ -66,10 +66,10 @@ class Saver:
         self._toll = Toll()
         self._disturbances = Disturbances()
         self._saved_at = time.monotonic()
-        self._is_owed = False
+        self._is_owed = self._is_exact = False
         self._pause_s = FIRST_CHECKPOINT_S
         self._interval_s = math.inf
-        self._step = 0  # of the checkpoint that is written, or was
+        self._step: int | None = None  # of the checkpoint that is being written
         self._newest: int | None = None
         self._fails = False
         self._untold: dict[str, Any] | None = None  # an event that found no room on the disk
@@ -106,11 +106,10 @@ class Saver:
         self._toll.see(now, is_writing=is_writing)
         if not is_writing:
             self._hear()
-        is_exact = step == total or (
-            self._every_steps is not None and step % self._every_steps == 0
-        )
-        self._is_owed |= is_exact or self._is_time(now)
-        return self._is_owed and (is_exact or not is_writing)
+        every_steps = self._every_steps
+        self._is_exact = step == total or (every_steps is not None and step % every_steps == 0)
+        self._is_owed |= self._is_exact or self._is_time(now)
+        return self._is_owed and (self._is_exact or not is_writing)
 
     def _is_time(self, now: float) -> bool:
         every_s = self._every_s
@@ -122,12 +121,17 @@ class Saver:
         """Copy a checkpoint, and write it while training goes on, or with ``wait`` at once.
 
         If the disk is full, this is said, and the checkpoints that were there still are. The
-        pause until the next one is twice as long.
+        pause until the next one is twice as long. The first time, a checkpoint that need not
+        be of this very step stays due instead, while memory for copies is made ready.
 
         Raises:
             Fenced: This rank was cut off.
         """
         self.wait()
+        if not self._is_exact and not self._copies.have_room_for(checkpoint.state):
+            outlines = outlines_of(checkpoint.state)
+            self._writer.start(lambda: self._copies.make_room(outlines))
+            return
         began = time.monotonic()
         copied = replace(checkpoint, state=self._copies.of(checkpoint.state))
         self._saved_at = time.monotonic()
@@ -174,18 +178,21 @@ class Saver:
         if heard is None:
             return
         (error,) = heard
-        if isinstance(error, OSError):
-            self._say_that_it_failed(error, is_last=is_last)
-        elif error is not None:
+        step, self._step = self._step, None
+        if error is not None and not isinstance(error, OSError):
             raise error
+        if step is None:  # memory was made ready
+            return
+        if error is not None:
+            self._say_that_it_failed(step, error, is_last=is_last)
         else:
-            self._newest = self._step
+            self._newest = step
             if self._fails:
-                self._say(f"beowulf: checkpoint after step {self._step} could be written again")
+                self._say(f"beowulf: checkpoint after step {step} could be written again")
             self._fails = False
         self._interval_s = interval_s(self._toll.cost_s, self._disturbances.between_s)
 
-    def _say_that_it_failed(self, error: OSError, *, is_last: bool) -> None:
+    def _say_that_it_failed(self, step: int, error: OSError, *, is_last: bool) -> None:
         """Say so the first time, and at the end, when nothing will be tried any more."""
         if not self._fails or is_last:
             there = (
@@ -195,7 +202,7 @@ class Saver:
             )
             goes_on = "this was the last step" if is_last else "training goes on"
             self._say(
-                f"beowulf: checkpoint after step {self._step} could not be written "
+                f"beowulf: checkpoint after step {step} could not be written "
                 f"({_reason(error)}); {goes_on}, {there}"
             )
         self._fails = True
