@@ -12,6 +12,7 @@ from beowulf.job.events import read_events
 from beowulf.job.heartbeat import read_heartbeats
 from beowulf.job.lock import is_locked
 from beowulf.job.paces import Paces, paces_of
+from beowulf.job.risk import at_risk_s
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,7 @@ State = Literal[
     "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "UNKNOWN",
 ]  # fmt: skip
 FINAL_STATES = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"})
+TRAINING_STATES = frozenset({"RUNNING", "RECOVERING"})
 LOST_SUPERVISOR = (
     "its supervisor is gone (killed, or the machine was switched off); "
     "go on with: beowulf submit --resume {job_id}"
@@ -55,7 +57,8 @@ class JobRecord:
     """One job as its directory tells it. Times are ISO 8601 in UTC, or None.
 
     ``paces`` is there only where one job was asked for. ``plan`` says in words how it trains and
-    which nodes rest, where it chose that itself.
+    which nodes rest, where it chose that itself. ``at_risk_s`` is how many seconds of training are
+    in no checkpoint, for a job that trains now.
     """
 
     id: str
@@ -76,6 +79,7 @@ class JobRecord:
     slurm_job_id: int | None = None
     paces: Paces | None = None
     plan: tuple[str, ...] = ()
+    at_risk_s: float | None = None
 
     @property
     def can_resume(self) -> bool:
@@ -135,6 +139,7 @@ def read_record(directory: JobDirectory, *, responsible: bool | None = None) -> 
     events = read_events(directory)
     latest = _since_last_submission(events)
     submission = _last(latest, "submitted", "resubmitted")
+    metrics = read_newest_metrics(directory) if directory.metrics.name in there else []
     ended = _last(latest, "ended")
     if responsible and (exit_code is None or not ended):  # of an attempt before, or not yet
         state, reason = _state_under_way(latest), ""
@@ -153,9 +158,7 @@ def read_record(directory: JobDirectory, *, responsible: bool | None = None) -> 
         submitted_at=_time_of(events[0]) if events else None,
         started_at=_time_of(_last(latest, "started")),
         ended_at=_time_of(ended),
-        progress=(
-            progress_of(read_newest_metrics(directory)) if directory.metrics.name in there else None
-        ),
+        progress=progress_of(metrics),
         checkpoint_step=next(iter(directory.checkpoint_steps()), None),
         result=_table(read_json(directory.result)) if directory.result.name in there else None,
         pictures=tuple(str(path) for path in directory.pictures(there)),
@@ -163,6 +166,7 @@ def read_record(directory: JobDirectory, *, responsible: bool | None = None) -> 
             read_slurm_job_id(directory) if directory.slurm_job_id.name in there else None
         ),
         plan=_sentences(_last(latest, "planned").get("said")),
+        at_risk_s=at_risk_s(directory, metrics) if state in TRAINING_STATES else None,
     )
 
 

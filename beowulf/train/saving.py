@@ -71,7 +71,7 @@ class Saver:
         self._interval_s = math.inf
         self._step: int | None = None  # of the checkpoint that is being written
         self._newest: int | None = None
-        self._fails = False
+        self._failure: tuple[int, str] | None = None  # the first of those since one was written
         self._untold: dict[str, Any] | None = None  # an event that found no room on the disk
 
     def load(self, *, is_first_attempt: bool) -> Checkpoint | None:
@@ -88,6 +88,11 @@ class Saver:
             self._say("beowulf: there is no valid checkpoint; starting from the beginning")
         return loaded.checkpoint
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether a checkpoint is being written, or memory for one made ready."""
+        return self._writer.is_busy
+
     def begin(self) -> None:
         """Count the time until the next checkpoint from now."""
         self._saved_at = time.monotonic()
@@ -102,7 +107,7 @@ class Saver:
         Raises:
             Fenced: This rank was cut off when it wrote the checkpoint before.
         """
-        is_writing = self._writer.is_busy
+        is_writing = self.is_writing
         self._toll.see(now, is_writing=is_writing)
         if not is_writing:
             self._hear()
@@ -158,7 +163,7 @@ class Saver:
         try:
             self._store.save(checkpoint, self._may_write)
         except OSError as error:
-            if not self._fails:
+            if self._failure is None:
                 self._untold = {"step": checkpoint.step, "why": _reason(error)}
             raise
         finally:
@@ -186,26 +191,33 @@ class Saver:
         if error is not None:
             self._say_that_it_failed(step, error, is_last=is_last)
         else:
-            self._newest = step
-            if self._fails:
-                self._say(f"beowulf: checkpoint after step {step} could be written again")
-            self._fails = False
+            self._say_that_it_works(step)
         self._interval_s = interval_s(self._toll.cost_s, self._disturbances.between_s)
+
+    def _say_that_it_works(self, step: int) -> None:
+        """Say so after it did not, and why: on a full disk the log may lack that it did not."""
+        self._newest = step
+        if self._failure is not None:
+            since, why = self._failure
+            self._say(
+                f"beowulf: checkpoint after step {step} could be written, "
+                f"as none could since step {since} ({why})"
+            )
+        self._failure = None
 
     def _say_that_it_failed(self, step: int, error: OSError, *, is_last: bool) -> None:
         """Say so the first time, and at the end, when nothing will be tried any more."""
-        if not self._fails or is_last:
+        if self._failure is None or is_last:
+            newest = self._newest
             there = (
-                "there is none so far"
-                if self._newest is None
-                else f"the newest one is of step {self._newest}"
+                "there is none so far" if newest is None else f"the newest one is of step {newest}"
             )
             goes_on = "this was the last step" if is_last else "training goes on"
             self._say(
-                f"beowulf: checkpoint after step {step} could not be written "
-                f"({_reason(error)}); {goes_on}, {there}"
+                f"beowulf: checkpoint after step {step} could not be written ({_reason(error)}); "
+                f"{goes_on}, {there}"
             )
-        self._fails = True
+        self._failure = self._failure or (step, _reason(error))
 
 
 def _reason(error: OSError) -> str:

@@ -17,7 +17,7 @@ import pytest
 from beowulf.errors import CheckpointError, Fenced, TrainingError
 from beowulf.train.checkpoints import Checkpoint, CheckpointStore, read_checkpoint
 from beowulf.train.state import PackedState, pack
-from tests.unit.conftest import fill
+from tests.conftest import fill
 
 RUN = {"samples": 1000, "global_batch": 64, "seed": 3}
 PLACES = 200  # where each file is damaged, once per bit flip and once per cut
