@@ -42,6 +42,28 @@ def write_file(path: Path, data: bytes, *, sync: bool = True) -> None:
         sync_directory(path.parent)
 
 
+def write_once(path: Path, data: bytes) -> bool:
+    """Make ``path`` with ``data`` unless it is there; say whether it was this call that did.
+
+    A link appears whole, and for one writer only, also where two hosts try at the same moment.
+
+    Raises:
+        OSError: The disk is full or the directory cannot be written.
+    """
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        os.unlink(temporary)  # noqa: PTH108 - the temporary name is a string
+    return True
+
+
 def sync_directory(path: Path) -> None:
     """Make renames inside ``path`` survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -115,14 +137,18 @@ def append(path: Path, data: bytes) -> None:
         OSError: The disk is full; the file is as it was.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    size = os.fstat(descriptor).st_size
     try:
-        with os.fdopen(descriptor, "wb") as file:  # over NFS it may say no when it is closed
-            file.write(data)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.truncate(path, size)
-        raise
+        size = os.fstat(descriptor).st_size
+        try:
+            with os.fdopen(os.dup(descriptor), "wb") as file:
+                file.write(data)  # over NFS it may be refused only when the file is closed
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, size)
+            raise
+    finally:
+        with contextlib.suppress(OSError):  # told above
+            os.close(descriptor)
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:

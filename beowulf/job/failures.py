@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+
+from beowulf.job.events import time_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,9 +37,10 @@ def disturbances(events: Iterable[dict[str, Any]], now: datetime) -> Disturbance
     failures, trained = 0, timedelta()
     since = last = None
     for event in events:
-        moment, name = _moment_of(event), event.get("event")
-        if moment is None:
+        time, name = time_of(event), event.get("event")
+        if time is None:
             continue
+        moment = datetime.fromisoformat(time)
         failures += name in FAILURES
         if name == "started" and since is None:
             since = moment
@@ -50,10 +53,3 @@ def disturbances(events: Iterable[dict[str, Any]], now: datetime) -> Disturbance
     if since is not None:
         trained += now - since
     return Disturbances(failures, max(0.0, trained.total_seconds()))
-
-
-def _moment_of(event: dict[str, Any]) -> datetime | None:
-    try:
-        return datetime.fromisoformat(event["time"]).astimezone(UTC)
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return None

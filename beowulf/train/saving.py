@@ -70,7 +70,7 @@ class Saver:
         self._pause_s = FIRST_CHECKPOINT_S
         self._interval_s = math.inf
         self._step: int | None = None  # of the checkpoint that is being written
-        self._newest: int | None = None
+        self._newest: int | None = None  # when one could not be written
         self._failure: tuple[int, str] | None = None  # the first of those since one was written
         self._untold: dict[str, Any] | None = None  # an event that found no room on the disk
 
@@ -81,7 +81,6 @@ class Saver:
             self._say(f"beowulf: checkpoint {name} is damaged ({why}); trying the one before")
             record_event(self._files, "checkpoint_rejected", checkpoint=name, why=why)
         if loaded.checkpoint:
-            self._newest = loaded.checkpoint.step
             self._say(f"beowulf: going on after step {loaded.checkpoint.step}")
             record_event(self._files, "resumed", step=loaded.checkpoint.step)
         elif not is_first_attempt:
@@ -163,6 +162,7 @@ class Saver:
         try:
             self._store.save(checkpoint, self._may_write)
         except OSError as error:
+            self._newest = next(iter(self._files.checkpoint_steps()), None)
             if self._failure is None:
                 self._untold = {"step": checkpoint.step, "why": _reason(error)}
             raise
@@ -196,7 +196,6 @@ class Saver:
 
     def _say_that_it_works(self, step: int) -> None:
         """Say so after it did not, and why: on a full disk the log may lack that it did not."""
-        self._newest = step
         if self._failure is not None:
             since, why = self._failure
             self._say(

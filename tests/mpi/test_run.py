@@ -131,7 +131,7 @@ def check_steps_go_on_while_a_checkpoint_is_written(directory: str) -> None:
             assert disk_is_ready.wait(60)
         flush(descriptor)
 
-    os.fsync = flush_slowly
+    vars(os)["fsync"] = flush_slowly
     checkpoints = Path(directory) / "checkpoints"
     weights = np.zeros(2)
     with Run(global_batch=16, checkpoint_every_steps=10, checkpoint_every_s=None) as run:
@@ -143,7 +143,7 @@ def check_steps_go_on_while_a_checkpoint_is_written(directory: str) -> None:
                 disk_is_ready.set()
             run.average(np.ones(2))
             weights += 1.0
-        assert (checkpoints / "step-00000069").is_dir()
+    assert (checkpoints / "step-00000069").is_dir()
     with np.load(checkpoints / "step-00000060" / "arrays.npz") as arrays:
         assert arrays["0"].tolist() == [60.0, 60.0]
 
