@@ -32,16 +32,22 @@ class Disturbances:
 def disturbances(events: Iterable[dict[str, Any]], now: datetime) -> Disturbances:
     """Count the failures in a job's story, and the time that it was under way until now.
 
-    An attempt whose end nobody wrote down ended by a failure: the power, most likely.
+    An attempt whose end nobody wrote down ended by a failure: the power, most likely. What
+    somebody caused on purpose does not count.
     """
-    failures, trained = 0, timedelta()
+    failures = drills = 0
+    trained = timedelta()
     since = last = None
     for event in events:
         time, name = time_of(event), event.get("event")
         if time is None:
             continue
         moment = datetime.fromisoformat(time)
-        failures += name in FAILURES
+        drills += name == "drill"
+        if name in FAILURES and drills:
+            drills -= 1
+        elif name in FAILURES:
+            failures += 1
         if name == "started" and since is None:
             since = moment
         elif name == "ended" and since is not None:

@@ -36,6 +36,11 @@ def test_losses_and_restarts_count_and_training_goes_on() -> None:
     assert counted(*story) == (3, 60.0)
 
 
+def test_drills_do_not_count() -> None:
+    story = [event("started", 0), event("drill", 5), event("lost", 6), event("lost", 30)]
+    assert counted(*story) == (1, 60.0)
+
+
 def test_time_between_two_attempts_does_not_count() -> None:
     story = [
         event("started", 0),
