@@ -145,6 +145,7 @@ class Loop:
         tally.planned |= guide.figures()
         if guide.somebody_rests:
             self.ledger.flush()
+            self.saver.wait()  # another rank may be the next to save
             news = News(is_over, guide.lead, guide.planned(), tally, self.ledger.reported)
             guide.wake(news)
             self._take(news)
@@ -239,7 +240,8 @@ class Loop:
             is_owed = self.saver.owes(batch.step, total, now)
             if is_owed and self.tracked.objects and self.averaging.is_settled:
                 ledger.flush()
-                self.saver.save(self.tracked.checkpoint(batch.step, schedule))
+                checkpoint = self.tracked.checkpoint(batch.step, schedule)
+                self.saver.save(checkpoint, wait=batch.step == total)
         ledger.look_after(now, batch.step)
 
     def _learn(self, shares: tuple[int, ...], step_s: float) -> None:
@@ -253,6 +255,8 @@ class Loop:
             self.say(word)
         if self._rank == guide.lead:
             self.ledger.tell_plan(guide.story())
+        if told.plan.ranks[0] != guide.lead:
+            self.saver.wait()  # another rank is the next to save
         if not guide.follow(told.plan):
             self.call_all(is_over=False)
         elif self._rank == guide.lead:
