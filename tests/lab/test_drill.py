@@ -1,4 +1,4 @@
-"""Plugs are pulled on purpose, of jobs that train on the cluster, and machines that go are known."""
+"""Plugs of jobs that train on the cluster are pulled, and machines that went away are known."""
 
 from __future__ import annotations
 
@@ -62,6 +62,11 @@ def drill(ada: Laptop, job_id: str, *words: str) -> dict[str, Any]:
     return found
 
 
+def trusts(laptop: Laptop) -> dict[str, dict[str, Any]]:
+    nodes = json.loads(laptop("nodes", "--json"))["nodes"]
+    return {node["name"]: node["trust"] for node in nodes}
+
+
 def story(ada: Laptop, job_id: str) -> list[str]:
     return [told["said"] for told in ada.record(job_id)["story"]]
 
@@ -92,8 +97,7 @@ def test_a_node_is_cut_off_and_the_job_carries_on(ada: Laptop, training: str) ->
     assert cut["recovery"]["ranks"] == 3
     assert cut["recovery"]["carried_on_s"] < 20
     assert ada.record(training)["state"] == "RUNNING"
-    trust = {one["name"]: one["trust"] for one in json.loads(ada("nodes", "--json"))["nodes"]}
-    assert trust[cut["host"]]["losses"] == 0  # it was a drill
+    assert trusts(ada)[cut["host"]]["losses"] == 0  # it was a drill
 
 
 def test_a_machine_that_went_away_is_trusted_less_by_everybody(
@@ -108,9 +112,7 @@ def test_a_machine_that_went_away_is_trusted_less_by_everybody(
     wait_for(lambda: cluster.node_states()["node3"] == "idle", "node3 is back", 5 * MINUTE_S)
     for user in ("ada", "ben"):
         laptop = laptop_of(user, cluster, tmp_path / user)
-        trust = {
-            one["name"]: one["trust"] for one in json.loads(laptop("nodes", "--json"))["nodes"]
-        }
+        trust = trusts(laptop)
         assert trust["node3"]["per_cent"] < 100
         assert trust["node3"]["why"] == "lost once in 24 hours"
         assert trust["node1"]["per_cent"] == 100
