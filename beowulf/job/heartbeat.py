@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 KILLED_BY = "killed by "  # begins the error of a rank that a signal ended
 RankState = Literal["running", "finished", "failed"]
-
-CANNOT_GO_ON = 75  # EX_TEMPFAIL: a rank that is well, but is left without others that it needs
+CANNOT_GO_ON = RanksLost.exit_status  # of a rank that is well, but left without others it needs
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Heartbeat:
         """Say whether the rank's own script made it fail: nothing from outside did."""
         return (
             self.state == "failed"
-            and self.exit_code != RanksLost.exit_status
+            and self.exit_code != CANNOT_GO_ON
             and not self.error.startswith(KILLED_BY)
         )
 

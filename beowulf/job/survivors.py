@@ -7,14 +7,11 @@ one place; who comes second, or is left out, is cut off and may write nothing an
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from beowulf.durable import read_json, see_anew
+from beowulf.durable import read_json, see_anew, write_once
 
 if TYPE_CHECKING:
     from beowulf.job.directory import JobDirectory
@@ -42,17 +39,7 @@ def claim_survival(directory: JobDirectory, mine: Survivors) -> Survivors:
         ValueError: What is there is damaged.
     """
     wanted = directory.survivors(mine.attempt, mine.number)
-    # A link appears whole, and for one writer only, also where two hosts try at the same moment.
-    descriptor, temporary = tempfile.mkstemp(dir=directory.path, prefix=f".{wanted.name}.")
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(asdict(mine), file)
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, wanted)
-    finally:
-        os.unlink(temporary)  # noqa: PTH108 - the temporary name is a string
+    write_once(wanted, json.dumps(asdict(mine)).encode() + b"\n")
     there = read_survivors(directory, mine.attempt, mine.number)
     if there is None:
         raise ValueError(f"{wanted} is damaged")

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from beowulf.job.heartbeat import CANNOT_GO_ON
-from beowulf.runner.losses import KILLED, failed_by_itself, first_lost
+from beowulf.job.heartbeat import CANNOT_GO_ON, KILLED_BY
+from beowulf.runner.losses import failed_by_itself, first_lost
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -127,7 +127,7 @@ def _failure_of(first: Heartbeat) -> Outcome:
 def _loss_of(first: Heartbeat) -> Outcome:
     where = f"rank {first.rank} on {first.host}"
     exit_code = first.exit_code or UNPROVEN_EXIT_CODE
-    if first.error.startswith(KILLED):
+    if first.error.startswith(KILLED_BY):
         return Outcome("FAILED", f"{where} was {first.error}", exit_code, can_restart=True)
     why = first.error or f"exit status {CANNOT_GO_ON}"
     return Outcome("FAILED", f"{where}: {why}", exit_code, can_restart=True)
