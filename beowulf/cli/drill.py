@@ -116,6 +116,8 @@ def progress(found: Recovery) -> str:
         return f"the job is {found.state}"
     if found.is_back:
         return "it trains again; measuring how fast"
+    if found.running_s is not None:
+        return "its ranks are up again"
     if found.restarting_s is not None:
         return "it is being started again"
     if found.noticed_s is not None:
@@ -136,8 +138,10 @@ def report(plug: Plug, found: Recovery) -> list[tuple[str, str]]:
     elif found.restarted_s is not None:
         step = found.from_step
         whence = f"the checkpoint after step {step}" if step is not None else "the beginning"
-        again = f"{_seconds(found.restarted_s)}, from {whence} (attempt {found.attempt})"
-        lines.append(("started again", f"after {again}"))
+        lines.append(("trains again", f"after {_seconds(found.restarted_s)}, from {whence}"))
+        if found.running_s is not None:
+            up = f"after {_seconds(found.running_s)} (attempt {found.attempt})"
+            lines.append(("ranks up again", up))
     else:
         how = f"the job is {found.state}" if found.state else "nothing was seen of it in time"
         lines.append(("no recovery", f"{how}{f': {found.reason}' if found.reason else ''}"))

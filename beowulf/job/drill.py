@@ -71,12 +71,13 @@ def find_plug(
         raise InvalidInput(
             "ID", f"job {record.id} is {record.state}", "a drill needs one that is RUNNING"
         )
-    attempt = _attempt(directory, record)
+    started = _started(directory)
+    attempt = int(started.get("attempt") or record.attempt)
     alive = _alive(directory, attempt)
     victims = _victims(record.id, alive, rank, node)
     if what == "cut":
         victims = [beat for beat in alive if beat.host == victims[0].host]
-        _refuse_the_first_node(alive, victims)
+        _refuse_the_first_node(started, alive, victims[0].host)
     lines = read_newest_metrics(directory)
     step = lines[-1].get("step") if lines else None
     return Plug(
@@ -93,11 +94,10 @@ def find_plug(
     )
 
 
-def _attempt(directory: JobDirectory, record: JobRecord) -> int:
-    """Return the number of the attempt that runs: the supervisor may have begun another one."""
+def _started(directory: JobDirectory) -> dict[str, Any]:
+    """Return the event with which the attempt began that runs now, {} if there is none."""
     started = [event for event in read_events(directory) if event.get("event") == "started"]
-    attempt = started[-1].get("attempt") if started else None
-    return attempt if isinstance(attempt, int) else record.attempt
+    return started[-1] if started else {}
 
 
 def _alive(directory: JobDirectory, attempt: int) -> list[Heartbeat]:
@@ -130,10 +130,12 @@ def _victims(
     return found
 
 
-def _refuse_the_first_node(alive: Sequence[Heartbeat], victims: Sequence[Heartbeat]) -> None:
+def _refuse_the_first_node(
+    started: Mapping[str, Any], alive: Sequence[Heartbeat], host: str
+) -> None:
     """Refuse to freeze the job's supervisor: unlike a machine that is off, nobody would notice."""
-    host = victims[0].host
-    if alive[0].rank == 0 and alive[0].host != host:
+    first, *_ = started.get("hosts") or [host]
+    if first != host:
         return
     elsewhere = next((beat.host for beat in alive if beat.host != host), None)
     raise InvalidInput(

@@ -21,6 +21,7 @@ POLL_S = 0.1
 RECORD_EVERY_S = 2.0
 SPEED_STEPS = 8  # so many steps after the recovery tell how fast it goes on
 SPEED_WAIT_S = 20.0
+FIRST_STEP_S = 120.0  # after so long without one, a job counts as one that tells of no steps
 TIMEOUT_S = 600.0  # Slurm keeps a job that is put back into its queue for two minutes
 
 
@@ -28,6 +29,8 @@ TIMEOUT_S = 600.0  # Slurm keeps a job that is put back into its queue for two m
 class Recovery:
     """How a job recovers, in seconds since the plug was pulled; None is not, or not yet.
 
+    Started again, its ranks are up at ``running_s``, and their first step is done at
+    ``restarted_s``.
     ``steps`` counts the newest steps since then, which took place at ``steps_per_s``. ``state`` is
     the job's, once it is over.
     """
@@ -38,6 +41,7 @@ class Recovery:
     step: int | None = None
     lost_s: float | None = None
     restarting_s: float | None = None
+    running_s: float | None = None
     restarted_s: float | None = None
     from_step: int | None = None
     attempt: int | None = None
@@ -70,7 +74,7 @@ def recovery_in(events: Sequence[Event], pulled_at: float) -> Recovery:
     found = Recovery()
     for event in events:
         said_at = time_of(event)
-        if said_at is None or found.is_back:
+        if said_at is None or found.carried_on_s is not None or found.running_s is not None:
             continue
         # The clocks of two computers differ a little.
         after_s = max(0.0, round(datetime.fromisoformat(said_at).timestamp() - pulled_at, 3))
@@ -102,7 +106,7 @@ def _with(found: Recovery, event: Event, after_s: float) -> Recovery:
             attempt=_number(event.get("attempt")),
         )
     if name == "running" and found.restarting_s is not None:
-        return replace(found, restarted_s=after_s)
+        return replace(found, running_s=after_s)
     return found
 
 
@@ -119,6 +123,8 @@ class Watch:
         self._metrics = _inode(self.directory)
         self._record: JobRecord | None = None
         self._record_at = float("-inf")
+        self._restarted_s: float | None = None
+        self._running_at: float | None = None
 
     def look(self) -> Recovery:
         """Return how it recovers now."""
@@ -128,10 +134,22 @@ class Watch:
         found = recovery_in(read_events(self.directory)[self.seen :], self.pulled_at)
         if self._record is not None and self._record.is_over:
             found = replace(found, state=self._record.state, reason=self._record.reason)
-        if found.is_back:
-            lines = self.lines_since(found)
-            found = replace(found, steps_per_s=speed_of(lines), steps=len(lines))
+        if found.carried_on_s is None and found.running_s is None:
+            return found
+        lines = self.lines_since(found)
+        found = replace(found, steps_per_s=speed_of(lines), steps=len(lines))
+        if found.carried_on_s is None:
+            found = replace(found, restarted_s=self._restarted(found, now))
         return found
+
+    def _restarted(self, found: Recovery, now: float) -> float | None:
+        """Return when the new attempt's first step was seen; of a job without any, its start."""
+        self._running_at = self._running_at or now
+        if self._restarted_s is None and found.steps:
+            self._restarted_s = round(time.time() - self.pulled_at, 3)
+        elif self._restarted_s is None and now > self._running_at + FIRST_STEP_S:
+            self._restarted_s = found.running_s
+        return self._restarted_s
 
     def lines_since(self, found: Recovery) -> list[dict[str, Any]]:
         """Return the newest steps that were done since the job trains again."""

@@ -54,10 +54,13 @@ def test_after_it_says_what_was_measured() -> None:
 
 
 def test_after_a_restart_too() -> None:
-    found = Recovery(0.02, restarting_s=1, restarted_s=31.04, from_step=400, attempt=2)
+    found = Recovery(
+        0.02, restarting_s=1, running_s=29.96, restarted_s=31.04, from_step=400, attempt=2
+    )
     assert report(PLUG, found) == [
         ("noticed after", "0.020 s"),
-        ("started again", "after 31.0 s, from the checkpoint after step 400 (attempt 2)"),
+        ("trains again", "after 31.0 s, from the checkpoint after step 400"),
+        ("ranks up again", "after 30.0 s (attempt 2)"),
     ]
     assert "from the beginning" in report(PLUG, replace(found, from_step=None))[1][1]
 
@@ -74,6 +77,7 @@ def test_without_a_recovery_it_says_what_became_of_the_job() -> None:
         (Recovery(), "pulled; nobody has noticed yet"),
         (Recovery(noticed_s=1), "the loss was noticed"),
         (Recovery(noticed_s=1, restarting_s=2), "it is being started again"),
+        (Recovery(noticed_s=1, restarting_s=2, running_s=3), "its ranks are up again"),
         (CARRIED_ON, "it trains again; measuring how fast"),
         (Recovery(state="FAILED"), "the job is FAILED"),
     ],

@@ -55,8 +55,8 @@ def test_a_job_is_started_again() -> None:
     assert in_story(RESTARTING).noticed_s == 5
     assert not in_story(LOST, RESTARTING).is_back
     found = in_story(LOST, RESTARTING, event("started", 40), RUNNING)
-    assert (found.noticed_s, found.restarting_s, found.restarted_s) == (3.9, 5, 45)
-    assert (found.from_step, found.attempt, found.is_back) == (30, 2, True)
+    assert (found.noticed_s, found.restarting_s, found.running_s) == (3.9, 5, 45)
+    assert (found.from_step, found.attempt, found.is_back) == (30, 2, False)
 
 
 def test_what_happens_later_is_not_of_this_drill() -> None:
@@ -87,6 +87,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.count(0, 0.25)
     monkeypatch.setattr("beowulf.job.recovery.time.monotonic", lambda: next(clock))
     monkeypatch.setattr("beowulf.job.recovery.time.sleep", lambda _: None)
+    monkeypatch.setattr("beowulf.job.recovery.time.time", lambda: PULLED_AT + 47)
 
 
 @pytest.fixture
@@ -134,7 +135,16 @@ def test_of_a_new_attempt_its_own_steps_count(drilled: JobDirectory) -> None:
     write_file(drilled.metrics, b"".join(kept))
     step(drilled, *range(31, 45), step_s=0.5)
     last = list(looks)[-1]
-    assert (last.steps_per_s, last.from_step, last.restarted_s) == (2.0, 30, 45)
+    assert (last.steps_per_s, last.from_step, last.running_s) == (2.0, 30, 45)
+    assert last.restarted_s == 47
+
+
+def test_a_new_attempt_without_steps_counts_from_its_start(drilled: JobDirectory) -> None:
+    looks = watch(drilled, 2, PULLED_AT, lambda: alive(drilled))
+    say(drilled, RESTARTING)
+    say(drilled, RUNNING)
+    assert not next(looks).is_back
+    assert list(looks)[-1].restarted_s == 45
 
 
 def test_a_job_that_does_not_survive_says_why(drilled: JobDirectory) -> None:
