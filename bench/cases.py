@@ -9,13 +9,13 @@ from bench.ranks.shapes import MODELS, bytes_of
 from beowulf.limits.compute import best_compute_s
 from beowulf.limits.quantities import Job, Node, Wire
 from beowulf.limits.step import DENSE, StepTime, Strategy, step_time
+from beowulf.limits.wire import MOST_BYTES, early_bucket_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 BATCH = 84  # 48 : 24 : 12 for nodes of 4 : 2 : 1, 28 each, 21 each of four: all whole
 FORWARD_SHARE = 1 / 3  # as bench.ranks.virtual sleeps
-BUCKET_BYTES = 1e6  # of dense, whose time is predicted; the limit is that of the best buckets
 
 DDP = ("DDP equal", "DDP balanced", "DDP balanced, 1 MB buckets")
 COMPRESSED_DDP = ("DDP balanced, fp16", "DDP balanced, PowerSGD")
@@ -158,7 +158,7 @@ def nodes_of(case: Case) -> list[Node]:
     return [Node(speed) for speed in case.samples_per_s]
 
 
-def job_of(gradient_bytes: float, bucket_bytes: float = BUCKET_BYTES) -> Job:
+def job_of(gradient_bytes: float, bucket_bytes: float) -> Job:
     """Return the training as the limit model wants it."""
     return Job(BATCH, gradient_bytes, forward_share=FORWARD_SHARE, bucket_bytes=bucket_bytes)
 
@@ -171,7 +171,7 @@ def limit_s(case: Case, tcp_bytes_per_s: float) -> float:
     shapes = MODELS[case.model]
     layers = sum(len(shape) > 1 for shape in shapes)
     size = bytes_of(shapes)
-    job = job_of(size, min(BUCKET_BYTES, size / layers))
+    job = job_of(size, min(MOST_BYTES, size / layers))
     return step_time(nodes_of(case), wire_of(case, tcp_bytes_per_s), job, DENSE).step_s
 
 
@@ -185,5 +185,6 @@ def predicted(case: Case, way: str, tcp_bytes_per_s: float) -> StepTime | None:
         return None
     shares = [BATCH / len(nodes)] * len(nodes) if way == EQUAL_DENSE else None
     wire = wire_of(case, tcp_bytes_per_s)
-    job = job_of(bytes_of(MODELS[case.model]))
+    size = bytes_of(MODELS[case.model])
+    job = job_of(size, early_bucket_bytes(size))
     return step_time(nodes, wire, job, STRATEGIES[way], shares)
