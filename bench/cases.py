@@ -20,7 +20,7 @@ FORWARD_SHARE = 1 / 3  # as bench.ranks.virtual sleeps
 DDP = ("DDP equal", "DDP balanced", "DDP balanced, 1 MB buckets")
 COMPRESSED_DDP = ("DDP balanced, fp16", "DDP balanced, PowerSGD")
 EQUAL_DENSE = "dense equal"
-COMPRESSED = ("fp16", "powersgd")  # diloco is judged by accuracy: bench.accuracy
+COMPRESSED = ("fp16", "powersgd")
 ALL = ("alone", *DDP, *COMPRESSED_DDP, EQUAL_DENSE, "dense", *COMPRESSED, "auto")
 UNTUNED = "naive"
 AUTO = "auto"
@@ -118,6 +118,17 @@ CASES = (
     _equal("0.1 MB", FAST, 0.03, steps=20),
     _equal("1 MB", FAST, 0.1, steps=5),
     _equal("25 MB", FAST, 0.4),
+    _unequal(
+        "25 MB",
+        SLOW,
+        0.6,
+        name="local steps, 25 MB, 100mbit",
+        ways=("DDP balanced, fp16", "powersgd", "diloco, 10 steps"),
+        rounds=3,
+        steps=10,
+        settle=60,
+        untuned=False,
+    ),
     Case(
         name="one of four on 100mbit, 25 MB",
         model="25 MB",
