@@ -70,12 +70,6 @@ class Guide:
         """Say whether there is a rank that does not train."""
         return self._ranks != self._everybody
 
-    @property
-    def asks_for_wire(self) -> bool:
-        """Say whether this rank is to tell how long the wire took in a step."""
-        planner = self._planner
-        return planner is not None and planner.plan is None and self._comm.rank == self.lead
-
     def begin(self, batch: int, may_rest: Callable[[], bool]) -> None:
         """Begin a loop with so many samples per step. Collective over all ranks.
 
