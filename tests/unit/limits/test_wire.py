@@ -19,7 +19,7 @@ from beowulf.limits.wire import (
     ring_s,
     weighted_exchange_s,
 )
-from tests.unit.limits.nodes import RATES, SIZES, WIRES
+from tests.unit.limits.nodes import MBIT_100, MBIT_1000, RATES, SIZES, WIRES
 
 
 def test_a_ring_carries_twice_what_each_node_lacks() -> None:
@@ -78,7 +78,7 @@ def test_links_alike_make_it_a_ring_s_time() -> None:
 
 
 def test_one_slow_link_among_three_fast_ones_only_carries_its_own() -> None:
-    wire = Wire.of_links(100, 1000, 1000, 1000)
+    wire = Wire((MBIT_100, *(MBIT_1000,) * 3))
     assert best_parts(wire) == pytest.approx((0, 1 / 3, 1 / 3, 1 / 3))
     assert weighted_exchange_s(wire, 1e7) == pytest.approx(1e7 / 11.875e6)
     assert ring_s(wire, 1e7) == pytest.approx(1.5e7 / 11.875e6)
