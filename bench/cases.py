@@ -40,7 +40,8 @@ class Case:
     ``rates`` are the cables', ``speeds`` the nodes' in proportion; together the nodes take
     ``compute_s`` for a batch that is split as their speeds are. Each of ``rounds`` rounds times
     ``steps`` steps of every way, after ``warm_up`` steps that don't count, or ``settle`` of ours.
-    What is ``untuned`` has naive mpi4py beside it; ``is_quick`` is measured in a hurry too.
+    What is ``untuned`` has naive mpi4py beside it; ``is_quick`` is measured in a hurry too. With
+    ``cores``, nodes compute in earnest, on as many cores together, by quotas.
     """
 
     name: str
@@ -57,12 +58,18 @@ class Case:
     timeout_s: float = 420
     untuned: bool = False
     halves: bool = False
+    cores: float = 0.0
 
     @property
     def samples_per_s(self) -> tuple[float, ...]:
         """Each node's speed."""
         unit = BATCH / self.compute_s / sum(self.speeds)
         return tuple(unit * speed for speed in self.speeds)
+
+    @property
+    def cores_per_node(self) -> tuple[float, ...]:
+        """Which part of a core each node may use; none where computing is slept."""
+        return tuple(self.cores * speed / sum(self.speeds) for speed in self.speeds if self.cores)
 
     def quick(self) -> Case:
         """Return the same with fewer steps: enough to see that it works."""
@@ -139,6 +146,15 @@ CASES = (
         steps=1,
         warm_up=3,
         is_quick=True,
+    ),
+    _unequal(
+        "2.6 MB",
+        SLOW,
+        0.5,
+        name="4 : 2 : 1 by CPU quotas, 2.6 MB, 100mbit",
+        ways=("alone", "DDP equal", "DDP balanced", "dense equal", "dense"),
+        untuned=False,
+        cores=1.6,
     ),
     Case(
         name="the fastest node's speed halves",

@@ -48,10 +48,12 @@ class Task:
         self.shapes = shapes
         self.batch = batch
         self.speeds = speeds
+        self.products_per_sample = 0.0
 
     def model(self, comm: MPI.Intracomm) -> Model:
         """Return the model as this rank has it at the beginning."""
-        return Model(self.shapes, Work(self.speeds[comm.rank]))
+        work = Work(self.speeds[comm.rank], products_per_sample=self.products_per_sample)
+        return Model(self.shapes, work)
 
     def shares(self, *, balanced: bool) -> tuple[int, ...]:
         """Return each rank's samples, by hand: equal, or as the nodes' speeds are."""
