@@ -197,9 +197,10 @@ class Loop:
             self._timer.rest()
             self._hear_more(self.averaging.end(is_last=step + 1 == total), size)
             step_ns = self._timer.end()
-            self._end_step(self.current, step_ns, total, schedule)
+            wire_s = self._timer.wire_s(self.compute_s, rank) if self.ledger.has_metrics else None
+            self._end_step(self.current, step_ns, wire_s, total, schedule)
             if self._world_size > 1 and len(self.compute_s) == self._world_size:
-                self._learn(shares, step_ns / 1e9)
+                self._learn(shares, step_ns / 1e9, wire_s)
                 if self.guide.is_resting:
                     return
 
@@ -209,7 +210,9 @@ class Loop:
             self.compute_s = told.compute_s
             self.tally.loss = None if self.tally.loss is None else told.loss_sum / samples
 
-    def _end_step(self, batch: Batch, step_ns: int, total: int, schedule: Schedule) -> None:
+    def _end_step(
+        self, batch: Batch, step_ns: int, wire_s: float | None, total: int, schedule: Schedule
+    ) -> None:
         """Count a step, and write down what there is to be written of it."""
         tally, ledger = self.tally, self.ledger
         tally.steps = batch.step
@@ -231,7 +234,7 @@ class Loop:
             "world_size": self._world_size,
             "shares": batch.shares,
             "compute_s": [round(seconds, 7) for seconds in self.compute_s],
-            "wire_s": self._timer.wire_s(self.compute_s, self.guide.lead),
+            "wire_s": wire_s,
         }
         self.rescue.remember(line)
         self.rescue.carried_on(batch.step)
@@ -244,10 +247,9 @@ class Loop:
                 self.saver.save(checkpoint, wait=batch.step == total)
         ledger.look_after(now, batch.step)
 
-    def _learn(self, shares: tuple[int, ...], step_s: float) -> None:
+    def _learn(self, shares: tuple[int, ...], step_s: float, wire_s: float | None) -> None:
         """Let shares, and now and then the plan, follow what the step has shown."""
         guide = self.guide
-        wire_s = self._timer.wire_s(self.compute_s, guide.lead) if guide.asks_for_wire else None
         told = guide.learn(shares, self.compute_s, step_s, wire_s)
         if told is None:
             return
