@@ -130,25 +130,25 @@ def append_json_line(path: Path, value: object) -> None:
         os.close(descriptor)
 
 
-def append(path: Path, data: bytes) -> None:
+def open_to_append(path: Path) -> int:
+    """Return a descriptor for ``append``. It stays with this very file if another replaces it."""
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
+def append(descriptor: int, data: bytes) -> None:
     """Append to a file that nobody else writes, all of it or nothing.
 
     Raises:
         OSError: The disk is full; the file is as it was.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    size = os.fstat(descriptor).st_size
     try:
-        size = os.fstat(descriptor).st_size
-        try:
-            with os.fdopen(os.dup(descriptor), "wb") as file:
-                file.write(data)  # over NFS it may be refused only when the file is closed
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.ftruncate(descriptor, size)
-            raise
-    finally:
-        with contextlib.suppress(OSError):  # told above
-            os.close(descriptor)
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(data)  # over NFS it may be refused only when the file is closed
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, size)
+        raise
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:

@@ -51,6 +51,8 @@ class Ledger:
 
     def give_back(self) -> None:
         """Leave the metrics to the first rank again; what waits must be flushed before."""
+        if self._metrics is not None:
+            self._metrics.close()
         self._metrics = None
 
     def go_on(self, step: int, lines: Iterable[dict[str, Any]]) -> None:

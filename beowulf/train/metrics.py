@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from beowulf.durable import CANNOT_WRITE, append, read_json_lines, write_file
+from beowulf.durable import CANNOT_WRITE, append, open_to_append, read_json_lines, write_file
+from beowulf.errors import Fenced
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +25,7 @@ class MetricsWriter:
         self._lines: list[dict[str, Any]] = []
         self._waiting = b""  # lines that found no room
         self._flushed_at = 0.0
+        self._file: int | None = None
 
     def append(self, line: dict[str, Any]) -> None:
         """Add a line; it reaches the file within half a second of training."""
@@ -37,8 +41,12 @@ class MetricsWriter:
             self._lines.clear()
         if self._waiting:
             try:
-                append(self.path, self._waiting)
+                if self._file is None:
+                    self._file = open_to_append(self.path)
+                append(self._file, self._waiting)
             except OSError as error:
+                if error.errno == errno.ESTALE:
+                    raise Fenced("metrics: another rank has replaced the file") from None
                 if error.errno not in CANNOT_WRITE:
                     raise
                 return
@@ -49,4 +57,12 @@ class MetricsWriter:
         lines = read_json_lines(self.path)
         kept = [line for line in lines if line.get("step", 0) <= step]
         write_file(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        self.close()
+        self._file = open_to_append(self.path)
         return kept[-1] if kept else {}
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None

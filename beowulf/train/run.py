@@ -10,6 +10,7 @@ from mpi4py import MPI
 
 from beowulf.errors import RanksLost, TrainingError
 from beowulf.job.directory import JobDirectory
+from beowulf.job.survivors import may_write
 from beowulf.train.batches import Batch, Schedule
 from beowulf.train.dataset import load_once_per_node
 from beowulf.train.everybody import Everybody
@@ -104,6 +105,7 @@ class Run:
             checkpoint_every_steps,
             attempt=self.attempt,
             say=self.say,
+            may_write=lambda: may_write(self._files, self.attempt, everybody.losses),
         )
         rescue = Rescue(
             everybody,

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from beowulf.durable import (
     append,
     append_json_line,
+    open_to_append,
     overwrite,
     parse_json_lines,
     read_json,
@@ -186,22 +187,26 @@ def test_the_tail_is_the_end_of_the_file(tmp_path: Path, data: bytes, size: int)
 
 def test_all_is_appended(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    append(path, b"one\n")
-    append(path, b"two\n")
+    descriptor = open_to_append(path)
+    append(descriptor, b"one\n")
+    append(descriptor, b"two\n")
+    os.close(descriptor)
     assert path.read_bytes() == b"one\ntwo\n"
 
 
 @pytest.mark.root
 def test_on_a_full_disk_all_is_appended_or_nothing(small_disk: Path) -> None:
     path = small_disk / "file"
-    append(path, b"one\n")
+    descriptor = open_to_append(path)
+    append(descriptor, b"one\n")
     filler = fill(small_disk)
     os.truncate(filler, filler.stat().st_size - 4 * 4096)  # room for a part
     with pytest.raises(OSError, match="No space left"):
-        append(path, b"x" * 100_000)
+        append(descriptor, b"x" * 100_000)
     assert path.read_bytes() == b"one\n"
     filler.unlink()
-    append(path, b"two\n")
+    append(descriptor, b"two\n")
+    os.close(descriptor)
     assert path.read_bytes() == b"one\ntwo\n"
 
 

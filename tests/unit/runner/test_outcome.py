@@ -161,7 +161,7 @@ def test_ranks_that_all_finished_without_proof() -> None:
 def test_ranks_that_others_left_alone_are_started_again() -> None:
     ended = [
         heartbeat(0, "failed", exit_code=75, error="cannot go on without rank 1 (node1)"),
-        heartbeat(1, "running"),
+        heartbeat(1, "failed", exit_code=75, error="cannot go on without rank 0 (node0)"),
     ]
     assert outcome(heartbeats=ended, stop="lost") == Outcome(
         "FAILED", "rank 0 on node0: cannot go on without rank 1 (node1)", 75, can_restart=True

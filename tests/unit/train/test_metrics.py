@@ -136,3 +136,15 @@ def test_a_server_that_takes_no_lines_now_gets_them_later(
     writer.append({"step": 3})
     writer.flush()
     assert steps(path) == [1, 2, 3]
+
+
+def test_who_is_replaced_writes_into_nothing(path: Path) -> None:
+    cut_off, next_one = MetricsWriter(path), MetricsWriter(path)
+    cut_off.append({"step": 1})
+    cut_off.flush()
+    assert next_one.forget_after(1) == {"step": 1}
+    next_one.append({"step": 2})
+    next_one.flush()
+    cut_off.append({"step": 2})
+    cut_off.flush()
+    assert steps(path) == [1, 2]
