@@ -263,12 +263,21 @@ def _parts(
         spec,
         directory=f"{told['jobs']}/{JOB_ID}",
         python=str(told["python"]),
-        comment=f"beowulf:{JOB_ID}:{key}",
+        comment=f"beowulf:{JOB_ID}:{key}{_fewest(spec)}",
         after=after,
         nodes_up=int(told["nodes_up"]),
         attempt=int(told.get("attempt", 1)),
     )
     return {"spec": format_spec(spec).decode(), "script": script, "ranks": spec.resources.ranks}
+
+
+def _fewest(spec: JobSpec) -> str:
+    """Return what tells the head how many nodes a job must have, however many are lost.
+
+    A number that is no range is a wish; without any, one node will do.
+    """
+    fewest = spec.resources.fewest_nodes
+    return f":{fewest}" if fewest > 1 else ""
 
 
 def _records(frame: Frame) -> list[JobRecord]:
