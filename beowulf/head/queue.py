@@ -72,10 +72,12 @@ class Queued:
     def is_of(self, job_id: str, key: str = "") -> bool:
         """Say whether it was given to Slurm for this job, by the request with this key if any.
 
-        Slurm's numbers alone don't tell: they begin anew when a cluster is made anew.
+        Slurm's numbers alone don't tell: they begin anew when a cluster is made anew. Behind the
+        key may stand how many nodes the job must have.
         """
         name, _, rest = self.comment.partition(":")
-        found, _, its_key = rest.partition(":")
+        found, _, rest = rest.partition(":")
+        its_key = rest.partition(":")[0]
         return name == COMMENT and found == job_id and (not key or its_key == key)
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from beowulf.durable import see_anew
 from beowulf.job.events import record_event
 from beowulf.job.heartbeat import read_heartbeats
-from beowulf.runner import fields
 from beowulf.runner.allocation import hosts_down, requeue
 from beowulf.runner.claim import claim_anew
 from beowulf.runner.launching import Attempt
@@ -113,7 +112,7 @@ class Attempts:
         last.end_elsewhere()
         self._left_out |= self._bad_hosts()
         kept = [host for host in last.site.hosts if host not in self._left_out]
-        if last.site.slurm_job_id is not None and len(kept) < self._fewest_hosts:
+        if last.site.slurm_job_id is not None and len(kept) < self._spec.resources.fewest_nodes:
             return self._leave_to_slurm(last.site.slurm_job_id)
         site = anew(last.site, self._spec, self._left_out)
         number = last.number + 1
@@ -136,14 +135,6 @@ class Attempts:
         """The number of the attempt that runs, or was the last to run."""
         return self._attempt.number
 
-    @property
-    def _fewest_hosts(self) -> int:
-        """How many hosts the job must have at least: a number that is no range is a wish."""
-        wanted = self._spec.resources.nodes
-        if wanted is None or "-" not in wanted:
-            return 1
-        return fields.node_range("resources.nodes", wanted)[0]
-
     def _bad_hosts(self) -> set[str]:
         """Return the hosts without which the next attempt is to be made, of those it had."""
         site = self._attempt.site
@@ -157,7 +148,7 @@ class Attempts:
             gone.update(self._attempt.probe.ask_all())
         often = {host for host, times in self._lost_on.items() if times >= TWICE}
         bad = (gone | often) & set(site.hosts) - {here}
-        enough = len(site.hosts) - len(bad) >= self._fewest_hosts
+        enough = len(site.hosts) - len(bad) >= self._spec.resources.fewest_nodes
         return bad if enough else bad & gone
 
     def _claim(self, number: int) -> bool:

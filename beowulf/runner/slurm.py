@@ -280,7 +280,7 @@ def _parts(
         spec,
         directory=f"{told['jobs']}/{JOB_ID}",
         python=str(told["python"]),
-        comment=f"beowulf:{JOB_ID}:{key}",
+        comment=f"beowulf:{JOB_ID}:{key}{_fewest(spec)}",
         after=after,
         nodes_up=nodes_up,
         attempt=int(told.get("attempt", 1)),
@@ -292,6 +292,15 @@ def _parts(
         "ranks": spec.resources.ranks,
         "left_out": [one.to_json() for one in left_out],
     }
+
+
+def _fewest(spec: JobSpec) -> str:
+    """Return what tells the head how many nodes a job must have, however many are lost.
+
+    A number that is no range is a wish; without any, one node will do.
+    """
+    fewest = spec.resources.fewest_nodes
+    return f":{fewest}" if fewest > 1 else ""
 
 
 def _records(frame: Frame) -> list[JobRecord]:

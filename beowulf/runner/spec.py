@@ -41,6 +41,13 @@ class Resources:
             return None
         return fields.duration_s("resources.time_limit", self.time_limit)
 
+    @property
+    def fewest_nodes(self) -> int:
+        """How many nodes must be left to go on; a number that is no range is but a wish."""
+        if self.nodes is None or "-" not in self.nodes:
+            return 1
+        return fields.node_range("resources.nodes", self.nodes)[0]
+
 
 @dataclass(frozen=True)
 class Files:

@@ -38,6 +38,15 @@ def test_no_output_is_too_odd(told: str) -> None:
     assert all(one.number >= 0 for one in queue.parse(told))
 
 
+def test_a_job_is_known_by_its_key_whatever_stands_behind_it() -> None:
+    for comment in ("beowulf:7:ab", "beowulf:7:ab:2"):
+        one = Queued(1, "PENDING", "", "", "", "", "", comment)
+        assert one.is_of("7", "ab")
+        assert one.is_of("7")
+        assert not one.is_of("7", "a")
+        assert not one.is_of("8", "ab")
+
+
 def test_a_controller_that_does_not_answer(slurm: FakeSlurm) -> None:
     said = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)\n"
     slurm.answer("squeue", status=1, errors=said)

@@ -74,6 +74,9 @@ def test_a_job_is_explained_and_nothing_is_kept(
     assert (told.cluster, told.ranks, told.nodes) == ("lab", 2, None)
     assert f"#SBATCH --chdir={home}/beowulf/jobs/@JOB_ID@\n" in told.script
     assert "#SBATCH --comment=beowulf:@JOB_ID@:@JOB_KEY@\n" in told.script
+    must_have = spec_from({"command": ["true"], "resources": {"nodes": "2-4"}})
+    script = backend.explain(must_have, work).script
+    assert "#SBATCH --comment=beowulf:@JOB_ID@:@JOB_KEY@:2\n" in script
     assert not (home / "beowulf/jobs").exists()
     assert backend.explain(spec_from({"command": ["true"]}), work).nodes == "2"  # as many are up
 

@@ -401,3 +401,12 @@ def test_what_is_written_down_is_a_job_file_for_people(tmp_path: Path) -> None:
     assert 'name = "digits"' in text
     assert "[resources]\nranks = 4\n" in text
     assert json.dumps("*.ckpt") in text
+
+
+@pytest.mark.parametrize(
+    ("resources", "fewest"),
+    [(Resources(), 1), (Resources(ranks=4), 1), (Resources(nodes="4"), 1),
+     (Resources(nodes="2-4"), 2)],
+)  # fmt: skip
+def test_only_a_range_says_how_many_nodes_must_be_left(resources: Resources, fewest: int) -> None:
+    assert resources.fewest_nodes == fewest

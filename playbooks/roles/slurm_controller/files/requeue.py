@@ -1,0 +1,238 @@
+#!/usr/bin/python3
+"""Have Slurm start beowulf's jobs again that lost their first node, on the nodes that are left.
+
+Slurm keeps a job at work when one of its nodes is lost (sbatch --no-kill), even if that was the
+first one, where the batch script ran: nobody looks after such a job any more. This puts it back
+into the queue. What waits there because nodes are lost is asked for less than it wanted, and not
+for the node that was lost, for a while.
+
+It runs for ever, on the head, as Slurm's own user.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+EVERY_S = 5.0
+# So long, in seconds, a job that is started again does without the node that it lost.
+AVOIDED_S = 600.0
+TIMEOUT_S = 30.0
+FORMAT = "%i|%T|%B|%N|%k"
+FIELDS = 5
+COMMENT = re.compile(r"beowulf:[0-9]+:[0-9a-f]+(?::([0-9]{1,6}))?")
+FIELD = re.compile(r"(?:^|\s)([\w/:]+)=(\S*)")
+USABLE = ("IDLE", "MIXED", "ALLOCATED", "COMPLETING")
+UNUSABLE = re.compile(
+    r"DOWN|DRAIN|FAIL|NOT_RESPONDING|INVALID|REBOOT|MAINT|POWER|RESERVED|UNKNOWN|FUTURE|\*"
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One of beowulf's jobs in the queue; ``fewest`` nodes it must have at least."""
+
+    number: int
+    state: str
+    first_node: str
+    nodes: str
+    fewest: int
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node that could do work now or later."""
+
+    name: str
+    cpus: int
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a waiting job asks for. ``per_node`` is 0 if it does not care how tasks are spread."""
+
+    tasks: int
+    per_node: int
+    cpus_per_task: int
+    restarts: int
+    avoids: str
+
+
+def parsed_queue(told: str) -> list[Job]:
+    """Return beowulf's jobs in ``squeue``'s output; other people's are passed over."""
+    found = []
+    for line in told.splitlines():
+        fields = [field.strip() for field in line.split("|", FIELDS - 1)]
+        comment = COMMENT.fullmatch(fields[-1]) if len(fields) == FIELDS else None
+        if comment and fields[0].isdecimal():
+            state, first, nodes = fields[1:4]
+            found.append(Job(int(fields[0]), state, first, nodes, int(comment[1] or 1)))
+    return found
+
+
+def parsed_nodes(told: str) -> list[Node]:
+    """Return the nodes that could do work, from ``scontrol show nodes --oneliner``."""
+    found = []
+    for line in told.splitlines():
+        facts = dict(FIELD.findall(line.partition(" Reason=")[0]))
+        state = facts.get("State", "")
+        if state.startswith(USABLE) and not UNUSABLE.search(state):
+            cpus = facts.get("CPUEfctv") or facts.get("CPUTot")
+            found.append(Node(facts["NodeName"], whole(cpus)))
+    return found
+
+
+def parsed_job(told: str) -> Wanted:
+    """Return what a waiting job asks for, from ``scontrol show job --oneliner``."""
+    facts = dict(FIELD.findall(told))
+    avoids = facts.get("ExcNodeList", "(null)")
+    return Wanted(
+        tasks=whole(facts.get("NumTasks")),
+        per_node=whole(facts.get("NtasksPerN:B:S:C", "").partition(":")[0]),
+        cpus_per_task=max(1, whole(facts.get("CPUs/Task"))),
+        restarts=whole(facts.get("Restarts")),
+        avoids="" if avoids == "(null)" else avoids,
+    )
+
+
+def whole(text: str | None) -> int:
+    """Return a number, 0 for what is none."""
+    return int(text) if text and text.isdecimal() else 0
+
+
+def smaller(wanted: Wanted, fewest: int, usable: Sequence[Node]) -> dict[str, int]:
+    """Return what to change of a job that asks for more than there is; nothing if it does not.
+
+    It never asks for fewer nodes than it must have: then it waits.
+    """
+    if wanted.per_node:
+        nodes = wanted.tasks // wanted.per_node
+        there = [node for node in usable if node.cpus >= wanted.per_node * wanted.cpus_per_task]
+        fitting = max(fewest, len(there), 1)
+        if fitting >= nodes:
+            return {}
+        tasks = fitting * wanted.per_node
+        return {
+            "NumNodes": fitting, "NumTasks": tasks, "NumCPUs": tasks * wanted.cpus_per_task,
+        }  # fmt: skip
+    room = sum(node.cpus // wanted.cpus_per_task for node in usable)
+    if room < 1 or room >= wanted.tasks:
+        return {}
+    return {"NumTasks": room, "NumCPUs": room * wanted.cpus_per_task}
+
+
+class Avoided:
+    """Nodes that jobs have lost, each for a while."""
+
+    def __init__(self) -> None:
+        self._until: dict[int, tuple[str, float]] = {}
+
+    def add(self, number: int, node: str, now: float) -> None:
+        """Keep a job off a node that it has lost."""
+        self._until[number] = (node, now + AVOIDED_S)
+
+    def wanted_by(self, number: int, usable: Iterable[Node], now: float) -> str:
+        """Return the node that a job is to avoid; none if there were no other."""
+        node, until = self._until.get(number, ("", 0.0))
+        has_others = any(one.name != node for one in usable)
+        return node if now < until and has_others else ""
+
+    def forget_all_but(self, numbers: Iterable[int]) -> None:
+        """Forget jobs that Slurm has done with."""
+        kept = set(numbers)
+        self._until = {one: until for one, until in self._until.items() if one in kept}
+
+
+def look(avoided: Avoided, now: float) -> None:
+    """Look at the queue once, and do what is to be done."""
+    jobs = parsed_queue(slurm("squeue", "--noheader", "--states=all", f"--format={FORMAT}"))
+    avoided.forget_all_but(job.number for job in jobs)
+    for job in jobs:
+        if job.state == "RUNNING" and has_lost_its_first_node(job):
+            say(f"job {job.number} has lost {job.first_node}, from which it was run: once more")
+            slurm("scontrol", "requeue", str(job.number))
+            avoided.add(job.number, job.first_node, now)
+    waiting = [job for job in jobs if job.state == "PENDING"]
+    if waiting:
+        usable = parsed_nodes(slurm("scontrol", "show", "nodes", "--oneliner"))
+        for job in waiting:
+            ask_for_less(job, usable, avoided, now)
+
+
+def has_lost_its_first_node(job: Job) -> bool:
+    """Say whether the node that ran the batch script is none of the job's any more."""
+    if job.first_node in ("", "n/a", "(null)") or job.nodes in ("", job.first_node):
+        return False
+    return job.first_node not in slurm("scontrol", "show", "hostnames", job.nodes).split()
+
+
+def ask_for_less(job: Job, usable: Sequence[Node], avoided: Avoided, now: float) -> None:
+    """Let a job that was started before wait for no more than what is left."""
+    wanted = parsed_job(slurm("scontrol", "show", "job", "--oneliner", str(job.number)))
+    if not wanted.restarts:
+        return
+    avoids = avoided.wanted_by(job.number, usable, now)
+    changes: dict[str, int | str] = {}
+    # Several nodes are somebody else's word, and stay.
+    if avoids != wanted.avoids and re.fullmatch(r"[\w.-]*", wanted.avoids):
+        changes["ExcNodeList"] = avoids
+    changes |= smaller(wanted, job.fewest, [node for node in usable if node.name != avoids])
+    if changes:
+        update(job.number, changes)
+
+
+def update(number: int, changes: Mapping[str, int | str]) -> None:
+    """Change what a waiting job asks for."""
+    words = [f"{name}={value}" for name, value in changes.items()]
+    say(f"job {number} is to be started again with {' '.join(words)}")
+    slurm("scontrol", "update", f"JobId={number}", *words)
+
+
+def slurm(*words: str) -> str:
+    """Run one of Slurm's commands and return what it printed.
+
+    Raises:
+        OSError, subprocess.SubprocessError: It failed; the next look may do better.
+    """
+    return subprocess.run(
+        words, check=True, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S
+    ).stdout
+
+
+def say(text: str) -> None:
+    """Write a line into the journal."""
+    print(text, flush=True)
+
+
+def complaint(error: Exception) -> str:
+    """Say in one line what went wrong."""
+    if isinstance(error, subprocess.CalledProcessError):
+        return f"{' '.join(error.cmd)}: {' '.join(str(error.stderr).split())[-300:]}"
+    return " ".join(str(error).split())
+
+
+def main() -> None:
+    """Look again and again; say once what does not work."""
+    avoided = Avoided()
+    said = ""
+    while True:
+        try:
+            look(avoided, time.monotonic())
+            said = ""
+        except (OSError, subprocess.SubprocessError) as error:
+            words = complaint(error)
+            if words != said:
+                print(f"cannot look after the queue: {words}", file=sys.stderr, flush=True)
+            said = words
+        time.sleep(EVERY_S)
+
+
+if __name__ == "__main__":
+    main()
