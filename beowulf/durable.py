@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+# A disk that is full, a quota that is used up, a server that cannot write: it may pass.
+CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+
 
 def write_file(path: Path, data: bytes, *, sync: bool = True) -> None:
     """Replace ``path`` by ``data`` in one step: a reader sees the old file or the new one.
@@ -80,6 +83,21 @@ def see_anew(directory: Path) -> None:
         os.close(os.open(directory, os.O_RDONLY | os.O_DIRECTORY))
 
 
+def overwrite(path: Path, data: bytes) -> None:
+    """Write ``data`` over a file of text, which takes no room on a disk that is full.
+
+    What was longer is covered with spaces. A reader may see a mixture of both.
+
+    Raises:
+        OSError: There is no such file, or it has no room either.
+    """
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        os.write(descriptor, data.ljust(os.fstat(descriptor).st_size))
+    finally:
+        os.close(descriptor)
+
+
 def write_json(path: Path, value: object, *, sync: bool = True) -> None:
     """Replace ``path`` by one line of JSON, whole or not at all."""
     write_file(path, json.dumps(value).encode() + b"\n", sync=sync)
@@ -110,6 +128,27 @@ def append_json_line(path: Path, value: object) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     finally:
         os.close(descriptor)
+
+
+def append(path: Path, data: bytes) -> None:
+    """Append to a file that nobody else writes, all of it or nothing.
+
+    Raises:
+        OSError: The disk is full; the file is as it was.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        size = os.fstat(descriptor).st_size
+        try:
+            with os.fdopen(os.dup(descriptor), "wb") as file:
+                file.write(data)  # over NFS it may be refused only when the file is closed
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, size)
+            raise
+    finally:
+        with contextlib.suppress(OSError):  # told above
+            os.close(descriptor)
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@
     └── TrainingError       1   inside a rank: the training library refuses to go on
         ├── WorldSizeError      MPI started another number of ranks than promised
         ├── CheckpointError     no checkpoint can be read, or it belongs to another run
+        ├── Fenced              this rank was cut off, and what it would write is refused
         └── RanksLost      75   other ranks are gone, and this one cannot go on without them
 
 The number is the exit status that the command line turns the error into.
@@ -115,6 +116,10 @@ class WorldSizeError(TrainingError):
 
 class CheckpointError(TrainingError):
     """No checkpoint can be read, or it belongs to another run."""
+
+
+class Fenced(TrainingError):
+    """The job goes on without this rank, which must write nothing any more."""
 
 
 class RanksLost(TrainingError):

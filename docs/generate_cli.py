@@ -215,6 +215,7 @@ RECORD_FIELDS = {
     "slurm_job_id": "the latest attempt's number in Slurm's queue; null on this computer",
     "paces": "how fast each rank is, by `status` and for a job that averages; else null",
     "plan": "how the job trains and which machines rest, in sentences, where it chose that itself",
+    "at_risk_s": "seconds of training in no checkpoint, for a job that trains now; else null",
     "story": "what happened, oldest first, by `status`; else empty. Of each its `time`, what is "
     "`said` of it in plain words, and `usual`: whether it happens to every job",
     "left_out": "the nodes that it was submitted without since they lost jobs lately, each as the "

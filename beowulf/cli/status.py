@@ -79,6 +79,7 @@ def _lines(record: JobRecord) -> list[tuple[str, str]]:
     if record.progress:
         words = progress_words(vars(record.progress) | _final(record))
         lines.append(("progress", words))
+    lines += [("at risk", sentence) for sentence in _at_risk(record)]
     lines += [("plan", sentence) for sentence in record.plan]
     lines += _rank_lines(record)
     lines += [("story", told) for told in story_lines(record.story)]
@@ -87,6 +88,16 @@ def _lines(record: JobRecord) -> list[tuple[str, str]]:
     lines += [("picture", picture) for picture in record.pictures]
     lines.append(("directory", record.directory))
     return lines
+
+
+def _at_risk(record: JobRecord) -> list[str]:
+    """Say what would be lost now, of a job that trains."""
+    if record.at_risk_s is None:
+        return []
+    lost = f"if power fails now you lose {duration(record.at_risk_s)}"
+    if record.checkpoint_step is None:
+        return [f"{lost}, all of it: there is no checkpoint yet"]
+    return [f"{lost}; the newest checkpoint is of step {record.checkpoint_step}"]
 
 
 def story_lines(story: Sequence[Told], now: datetime | None = None) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import time
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Literal
 
-from beowulf.durable import read_json, write_json
+from beowulf.durable import CANNOT_WRITE, overwrite, read_json, write_json
 from beowulf.errors import InvalidInput, RanksLost
 
 if TYPE_CHECKING:
@@ -43,8 +44,20 @@ class Heartbeat:
         )
 
     def write(self, directory: JobDirectory) -> None:
-        """Replace this rank's file. Not flushed to the disk: it is old in a second."""
-        write_json(directory.heartbeat(self.rank), asdict(self), sync=False)
+        """Replace this rank's file. Not flushed to the disk: it is old in a second.
+
+        On a disk that is full it is written over the one before.
+
+        Raises:
+            OSError: There is no room for that either.
+        """
+        path = directory.heartbeat(self.rank)
+        try:
+            write_json(path, asdict(self), sync=False)
+        except OSError as error:
+            if error.errno not in CANNOT_WRITE:
+                raise
+            overwrite(path, json.dumps(asdict(self)).encode() + b"\n")
 
 
 def read_heartbeat(directory: JobDirectory, rank: int) -> Heartbeat | None:

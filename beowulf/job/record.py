@@ -12,6 +12,7 @@ from beowulf.job.events import read_events, time_of
 from beowulf.job.heartbeat import read_heartbeats
 from beowulf.job.lock import is_locked
 from beowulf.job.paces import Paces, paces_of
+from beowulf.job.risk import at_risk_s
 from beowulf.job.story import Told, stage_of, tell, why_recovering
 from beowulf.job.trust import Trust, read_trusts
 
@@ -25,6 +26,7 @@ State = Literal[
     "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "UNKNOWN",
 ]  # fmt: skip
 FINAL_STATES = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"})
+TRAINING_STATES = frozenset({"RUNNING", "RECOVERING"})
 LOST_SUPERVISOR = (
     "its supervisor is gone (killed, or the machine was switched off); "
     "go on with: beowulf submit --resume {job_id}"
@@ -51,7 +53,8 @@ class JobRecord:
 
     ``paces`` and ``story`` are there only where one job was asked for. ``plan`` says in words how
     it trains and which nodes rest, where it chose that itself; ``left_out`` holds the nodes that
-    it was submitted without.
+    it was submitted without. ``at_risk_s`` is how many seconds of training are in no
+    checkpoint, for a job that trains now.
     """
 
     id: str
@@ -74,6 +77,7 @@ class JobRecord:
     plan: tuple[str, ...] = ()
     story: tuple[Told, ...] = ()
     left_out: tuple[Trust, ...] = ()
+    at_risk_s: float | None = None
 
     @property
     def can_resume(self) -> bool:
@@ -137,6 +141,7 @@ def read_record(directory: JobDirectory, *, responsible: bool | None = None) -> 
     events = read_events(directory)
     latest = _since_last_submission(events)
     submission = _last(latest, "submitted", "resubmitted")
+    metrics = read_newest_metrics(directory) if directory.metrics.name in there else []
     ended = _last(latest, "ended")
     if responsible and (exit_code is None or not ended):  # of an attempt before, or not yet
         state: State = stage_of(latest)
@@ -156,9 +161,7 @@ def read_record(directory: JobDirectory, *, responsible: bool | None = None) -> 
         submitted_at=time_of(events[0]) if events else None,
         started_at=time_of(_last(latest, "started")),
         ended_at=time_of(ended),
-        progress=(
-            progress_of(read_newest_metrics(directory)) if directory.metrics.name in there else None
-        ),
+        progress=progress_of(metrics),
         checkpoint_step=next(iter(directory.checkpoint_steps()), None),
         result=_table(read_json(directory.result)) if directory.result.name in there else None,
         pictures=tuple(str(path) for path in directory.pictures(there)),
@@ -167,6 +170,7 @@ def read_record(directory: JobDirectory, *, responsible: bool | None = None) -> 
         ),
         plan=_sentences(_last(latest, "planned").get("said")),
         left_out=read_trusts(submission.get("left_out")),
+        at_risk_s=at_risk_s(directory, metrics) if state in TRAINING_STATES else None,
     )
 
 

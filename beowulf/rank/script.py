@@ -61,8 +61,11 @@ def _run_script(rank: int, words: list[str]) -> tuple[int, str]:
         return _status_of(end)
     except BaseException as error:  # noqa: BLE001 - the script's failure, whatever it is
         if _misses_ranks(error):
-            print(f"beowulf: rank {rank}: {error}", file=sys.stderr, flush=True)
-            return RanksLost.exit_status, str(error)
+            said = str(error)
+            if not isinstance(error, RanksLost):
+                said = f"cannot go on: a rank that it talked to is gone ({error})"
+            print(f"beowulf: rank {rank} {said}", file=sys.stderr, flush=True)
+            return RanksLost.exit_status, said
         frames = _frames_of_script(error)
         _print_traceback(rank, error, frames)
         return 1, traceback.format_exception_only(error)[-1].strip() + _place(error, frames)

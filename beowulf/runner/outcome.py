@@ -85,7 +85,14 @@ def _told_by_ranks(heartbeats: Sequence[Heartbeat]) -> Outcome | None:
     if failed:
         return _failure_of(failed)
     lost = first_lost(heartbeats)
-    return _loss_of(lost) if lost else None
+    if lost is None:
+        return None
+    silent = [beat for beat in heartbeats if beat.state == "running"]
+    if lost.exit_code == CANNOT_GO_ON and silent:  # which is whom it can't go on without
+        where = ", ".join(f"rank {beat.rank} on {beat.host}" for beat in silent[:8])
+        reason = f"{where} ended without a word"
+        return Outcome("FAILED", reason, UNPROVEN_EXIT_CODE, can_restart=True)
+    return _loss_of(lost)
 
 
 def _stopped(stop: Stop, hosts_down: Sequence[str]) -> Outcome:

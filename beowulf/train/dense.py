@@ -15,9 +15,10 @@ import numpy as np
 from mpi4py import MPI
 
 from beowulf.errors import TrainingError
+from beowulf.limits.wire import early_bucket_bytes
 from beowulf.train.arrays import BroughtArrays, OwnArrays
 from beowulf.train.averaging import Averaging, Step, division_by
-from beowulf.train.buckets import BUCKET_BYTES
+from beowulf.train.buckets import BUCKET_BYTES, bytes_of
 from beowulf.train.control import Told, hear, room, tell
 from beowulf.train.courier import Courier
 from beowulf.train.gradients import checked, is_torch_module, like, listed, outline_of
@@ -45,7 +46,7 @@ class Dense(Averaging):
         exchange: How a bucket is added up.
         overlap: Whether buckets may leave during the backward pass; None to try.
         say: Prints a line for people, on one rank.
-        bucket_bytes: How large buckets are.
+        bucket_bytes: How large buckets are; None for what suits the gradients.
         exchange_among: Makes another such exchange for those who are left after a loss;
             None if one is like the other. Collective.
 
@@ -62,7 +63,7 @@ class Dense(Averaging):
         *,
         overlap: bool | None = None,
         say: Callable[[str], None] = print,
-        bucket_bytes: int = BUCKET_BYTES,
+        bucket_bytes: int | None = None,
         exchange_among: Callable[[MPI.Intracomm], Exchange] | None = None,
     ) -> None:
         self.step = Step()
@@ -252,11 +253,14 @@ class Dense(Averaging):
     def early_buckets(self, outlines: Sequence[Outline], extra: int = 0) -> Shipment:
         """Make buckets for new gradients that may leave early. Collective."""
         self._refuse_early_ones("brought new ones")
-        shipment = self.new_buckets(outlines, extra)
+        usual = early_bucket_bytes(bytes_of(outlines)) if self.may_overlap else BUCKET_BYTES
+        shipment = self.new_buckets(outlines, extra, usual)
         self._shipments.append(shipment)
         return shipment
 
-    def new_buckets(self, outlines: Sequence[Outline], extra: int = 0) -> Shipment:
+    def new_buckets(
+        self, outlines: Sequence[Outline], extra: int = 0, usual: int = BUCKET_BYTES
+    ) -> Shipment:
         """Make buckets once all ranks agree on what goes into them. Collective."""
         size = self._comm.size
         self._agree(outlines)
@@ -265,7 +269,7 @@ class Dense(Averaging):
             outlines,
             room_behind=room(size, extra) if rides else 0,
             first_index=self._buckets,
-            bucket_bytes=self._bucket_bytes,
+            bucket_bytes=self._bucket_bytes or usual,
         )
         self._buckets += len(shipment.buckets)
         return shipment

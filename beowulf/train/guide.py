@@ -71,12 +71,6 @@ class Guide:
         return self._ranks != self._everybody.ranks
 
     @property
-    def asks_for_wire(self) -> bool:
-        """Say whether this rank is to tell how long the wire took in a step."""
-        planner = self._planner
-        return planner is not None and planner.plan is None and self._is_lead
-
-    @property
     def _is_lead(self) -> bool:
         return self._everybody.rank == self.lead
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from beowulf.durable import write_json
@@ -86,18 +87,20 @@ class Ledger:
     def tell_plan(self, story: dict[str, Any]) -> None:
         """Add a plan to the job's story, behind the metrics of the steps that led to it."""
         self.flush()
-        record_event(self._files, "planned", **story)
+        self.tell("planned", **story)
 
     def tell(self, event: EventName, **details: object) -> None:
-        """Add an event to the job's story."""
-        record_event(self._files, event, **details)
+        """Add an event to the job's story, where there is room for it."""
+        with contextlib.suppress(OSError):  # a disk that is full ends no training
+            record_event(self._files, event, **details)
 
     def look_after(self, now: float, step: int) -> None:
         """Say about once a second, by ``time.monotonic``, that this rank is there."""
         if now - self._heartbeat_at > HEARTBEAT_EVERY_S:
             self._heartbeat_at = now
             if self._files.heartbeats.is_dir():
-                Heartbeat(self._rank, self._attempt, step=step).write(self._files)
+                with contextlib.suppress(OSError):  # likewise
+                    Heartbeat(self._rank, self._attempt, step=step).write(self._files)
 
     def write_result(
         self,

@@ -145,6 +145,7 @@ class Loop:
         tally.planned |= guide.figures()
         if guide.somebody_rests:
             self.ledger.flush()
+            self.saver.wait()  # another rank may be the next to save
             news = News(is_over, guide.lead, guide.planned(), tally, self.ledger.reported)
             guide.wake(news)
             self._take(news)
@@ -196,9 +197,10 @@ class Loop:
             self._timer.rest()
             self._hear_more(self.averaging.end(is_last=step + 1 == total), size)
             step_ns = self._timer.end()
-            self._end_step(self.current, step_ns, total, schedule)
+            wire_s = self._timer.wire_s(self.compute_s, rank) if self.ledger.has_metrics else None
+            self._end_step(self.current, step_ns, wire_s, total, schedule)
             if self._world_size > 1 and len(self.compute_s) == self._world_size:
-                self._learn(shares, step_ns / 1e9)
+                self._learn(shares, step_ns / 1e9, wire_s)
                 if self.guide.is_resting:
                     return
 
@@ -208,7 +210,9 @@ class Loop:
             self.compute_s = told.compute_s
             self.tally.loss = None if self.tally.loss is None else told.loss_sum / samples
 
-    def _end_step(self, batch: Batch, step_ns: int, total: int, schedule: Schedule) -> None:
+    def _end_step(
+        self, batch: Batch, step_ns: int, wire_s: float | None, total: int, schedule: Schedule
+    ) -> None:
         """Count a step, and write down what there is to be written of it."""
         tally, ledger = self.tally, self.ledger
         tally.steps = batch.step
@@ -230,7 +234,7 @@ class Loop:
             "world_size": self._world_size,
             "shares": batch.shares,
             "compute_s": [round(seconds, 7) for seconds in self.compute_s],
-            "wire_s": self._timer.wire_s(self.compute_s, self.guide.lead),
+            "wire_s": wire_s,
         }
         self.rescue.remember(line)
         self.rescue.carried_on(batch.step)
@@ -239,13 +243,13 @@ class Loop:
             is_owed = self.saver.owes(batch.step, total, now)
             if is_owed and self.tracked.objects and self.averaging.is_settled:
                 ledger.flush()
-                self.saver.save(self.tracked.checkpoint(batch.step, schedule))
+                checkpoint = self.tracked.checkpoint(batch.step, schedule)
+                self.saver.save(checkpoint, wait=batch.step == total)
         ledger.look_after(now, batch.step)
 
-    def _learn(self, shares: tuple[int, ...], step_s: float) -> None:
+    def _learn(self, shares: tuple[int, ...], step_s: float, wire_s: float | None) -> None:
         """Let shares, and now and then the plan, follow what the step has shown."""
         guide = self.guide
-        wire_s = self._timer.wire_s(self.compute_s, guide.lead) if guide.asks_for_wire else None
         told = guide.learn(shares, self.compute_s, step_s, wire_s)
         if told is None:
             return
@@ -253,6 +257,8 @@ class Loop:
             self.say(word)
         if self._rank == guide.lead:
             self.ledger.tell_plan(guide.story())
+        if told.plan.ranks[0] != guide.lead:
+            self.saver.wait()  # another rank is the next to save
         if not guide.follow(told.plan):
             self.call_all(is_over=False)
         elif self._rank == guide.lead:

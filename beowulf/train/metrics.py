@@ -6,7 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from beowulf.durable import read_json_lines, write_file
+from beowulf.durable import CANNOT_WRITE, append, read_json_lines, write_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +20,7 @@ class MetricsWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lines: list[dict[str, Any]] = []
+        self._waiting = b""  # lines that found no room
         self._flushed_at = 0.0
 
     def append(self, line: dict[str, Any]) -> None:
@@ -29,12 +30,19 @@ class MetricsWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write out what is waiting."""
-        if self._lines:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write("".join(f"{json.dumps(line)}\n" for line in self._lines))
-            self._lines.clear()
+        """Write out what is waiting. If the disk is full, it goes on waiting, and grows."""
         self._flushed_at = time.monotonic()
+        if self._lines:
+            self._waiting += "".join(f"{json.dumps(line)}\n" for line in self._lines).encode()
+            self._lines.clear()
+        if self._waiting:
+            try:
+                append(self.path, self._waiting)
+            except OSError as error:
+                if error.errno not in CANNOT_WRITE:
+                    raise
+                return
+            self._waiting = b""
 
     def forget_after(self, step: int) -> dict[str, Any]:
         """Drop the lines after ``step``, which is done again, and return the last one kept."""

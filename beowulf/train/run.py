@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from beowulf.train.options import Options
 
 Data = TypeVar("Data")
+# How long a run that ends by an error may take to finish a checkpoint that is being written.
+LAST_WORDS_S = 2.0
 
 
 class Run:
@@ -56,9 +58,11 @@ class Run:
         overlap: Whether gradients travel while others are still being computed. None to
             try both in the first steps and keep what is faster.
         checkpoint_every_s: The most seconds between checkpoints. The first is made after
-            one second, and each later one after twice the time, until this is reached.
+            one second, and each later one after twice the time, until that is the best
+            interval for what a checkpoint costs and how often something fails, or this.
             None for none but the last.
-        checkpoint_every_steps: Steps between checkpoints, in addition.
+        checkpoint_every_steps: Steps between checkpoints, in addition. Such a one is of that
+            very step, even where the one before is still being written, which is waited for.
 
     Raises:
         WorldSizeError: MPI started another number of ranks than the job was promised.
@@ -94,7 +98,13 @@ class Run:
         self._guide = Guide(everybody, self._averaging, weights, is_balanced=shares is None)
         self._tracked = Tracked(everybody)
         self._ledger = Ledger(self._files, everybody.rank, self.attempt)
-        self._saver = Saver(self._files, checkpoint_every_s, checkpoint_every_steps)
+        self._saver = Saver(
+            self._files,
+            checkpoint_every_s,
+            checkpoint_every_steps,
+            attempt=self.attempt,
+            say=self.say,
+        )
         rescue = Rescue(
             everybody,
             self._files,
@@ -187,6 +197,7 @@ class Run:
         if kind is None:
             self._loop.call_all(is_over=True)
         self._averaging.close(wait=kind is None)
+        self._saver.wait(None if kind is None else LAST_WORDS_S)
         if kind is None:
             self._finish()
 
@@ -226,7 +237,7 @@ class Run:
         """
         if self._tracked.objects or self._loop.current is not None:
             raise TrainingError("track: call it once, before batches")
-        load = functools.partial(self._saver.load, self.say, is_first_attempt=self.attempt <= 1)
+        load = functools.partial(self._saver.load, is_first_attempt=self.attempt <= 1)
         self._tracked.begin(objects, self._averaging, load)
 
     def batches(

@@ -157,6 +157,30 @@ def test_status_of_a_job_that_completed(beowulf: Beowulf, state_home: Path) -> N
     assert "progress   step 7/10  loss 0.25  128 samples/s" in lines
 
 
+def test_status_of_a_job_that_trains_says_what_would_be_lost(
+    beowulf: Beowulf, state_home: Path
+) -> None:
+    directory = make_job(state_home, 1)
+    record_event(directory, "started", attempt=1, ranks=4, pid=1)
+    record_event(directory, "running")
+    train(directory, 0.25)
+    lock = take_lock(directory)
+    assert lock is not None
+    none_yet = "if power fails now you lose 3s, all of it: there is no checkpoint yet"
+    assert f"at risk    {none_yet}" in beowulf("status").stdout.splitlines()
+    checkpoint = directory.checkpoints / "step-00000005"
+    checkpoint.mkdir(parents=True)
+    for name in ("arrays.npz", "manifest.json"):
+        (checkpoint / name).write_bytes(b"x")
+    some = "if power fails now you lose 1s; the newest checkpoint is of step 5"
+    assert f"at risk    {some}" in beowulf("status").stdout.splitlines()
+    assert document(beowulf, "status")["job"]["at_risk_s"] == 1.0
+    os.close(lock)
+    end(directory, "COMPLETED", 0)
+    assert "at risk" not in beowulf("status").stdout
+    assert document(beowulf, "status")["job"]["at_risk_s"] is None
+
+
 def test_a_directory_whose_name_is_no_text(beowulf: Beowulf, tmp_path: Path) -> None:
     odd = tmp_path / os.fsdecode(b"st\xffate")
     end(make_job(odd, 1), "FAILED", 1, "no \udcff text")
