@@ -54,6 +54,8 @@ def ranks(running: JobDirectory) -> Iterator[list[subprocess.Popen[bytes]]]:
     started = [
         subprocess.Popen(["sleep", "600"], env=env) for env in (environment, environment, other)
     ]
+    record_event(running, "started", attempt=1, ranks=2, hosts=["head", "node1"])
+    record_event(running, "running")
     for rank, process in enumerate(started[:2]):
         host = ("head", "node1")[rank]
         Heartbeat(rank, 1, step=9, host=host, pid=process.pid).write(running)
