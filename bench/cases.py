@@ -9,18 +9,18 @@ from bench.ranks.shapes import MODELS, bytes_of
 from beowulf.limits.compute import best_compute_s
 from beowulf.limits.quantities import Job, Node, Wire
 from beowulf.limits.step import DENSE, StepTime, Strategy, step_time
+from beowulf.limits.wire import MOST_BYTES, early_bucket_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 BATCH = 84  # 48 : 24 : 12 for nodes of 4 : 2 : 1, 28 each, 21 each of four: all whole
 FORWARD_SHARE = 1 / 3  # as bench.ranks.virtual sleeps
-BUCKET_BYTES = 1e6  # of dense, whose time is predicted; the limit is that of the best buckets
 
 DDP = ("DDP equal", "DDP balanced", "DDP balanced, 1 MB buckets")
 COMPRESSED_DDP = ("DDP balanced, fp16", "DDP balanced, PowerSGD")
 EQUAL_DENSE = "dense equal"
-COMPRESSED = ("fp16", "powersgd")  # diloco is judged by accuracy: bench.accuracy
+COMPRESSED = ("fp16", "powersgd")
 ALL = ("alone", *DDP, *COMPRESSED_DDP, EQUAL_DENSE, "dense", *COMPRESSED, "auto")
 UNTUNED = "naive"
 AUTO = "auto"
@@ -40,7 +40,8 @@ class Case:
     ``rates`` are the cables', ``speeds`` the nodes' in proportion; together the nodes take
     ``compute_s`` for a batch that is split as their speeds are. Each of ``rounds`` rounds times
     ``steps`` steps of every way, after ``warm_up`` steps that don't count, or ``settle`` of ours.
-    What is ``untuned`` has naive mpi4py beside it; ``is_quick`` is measured in a hurry too.
+    What is ``untuned`` has naive mpi4py beside it; ``is_quick`` is measured in a hurry too. With
+    ``cores``, nodes compute in earnest, on as many cores together, by quotas.
     """
 
     name: str
@@ -57,12 +58,18 @@ class Case:
     timeout_s: float = 420
     untuned: bool = False
     halves: bool = False
+    cores: float = 0.0
 
     @property
     def samples_per_s(self) -> tuple[float, ...]:
         """Each node's speed."""
         unit = BATCH / self.compute_s / sum(self.speeds)
         return tuple(unit * speed for speed in self.speeds)
+
+    @property
+    def cores_per_node(self) -> tuple[float, ...]:
+        """Which part of a core each node may use; none where computing is slept."""
+        return tuple(self.cores * speed / sum(self.speeds) for speed in self.speeds if self.cores)
 
     def quick(self) -> Case:
         """Return the same with fewer steps: enough to see that it works."""
@@ -118,6 +125,17 @@ CASES = (
     _equal("0.1 MB", FAST, 0.03, steps=20),
     _equal("1 MB", FAST, 0.1, steps=5),
     _equal("25 MB", FAST, 0.4),
+    _unequal(
+        "25 MB",
+        SLOW,
+        0.6,
+        name="local steps, 25 MB, 100mbit",
+        ways=("DDP balanced, fp16", "powersgd", "diloco, 10 steps"),
+        rounds=3,
+        steps=10,
+        settle=60,
+        untuned=False,
+    ),
     Case(
         name="one of four on 100mbit, 25 MB",
         model="25 MB",
@@ -128,6 +146,15 @@ CASES = (
         steps=1,
         warm_up=3,
         is_quick=True,
+    ),
+    _unequal(
+        "2.6 MB",
+        SLOW,
+        0.5,
+        name="4 : 2 : 1 by CPU quotas, 2.6 MB, 100mbit",
+        ways=("alone", "DDP equal", "DDP balanced", "dense equal", "dense"),
+        untuned=False,
+        cores=1.6,
     ),
     Case(
         name="the fastest node's speed halves",
@@ -158,7 +185,7 @@ def nodes_of(case: Case) -> list[Node]:
     return [Node(speed) for speed in case.samples_per_s]
 
 
-def job_of(gradient_bytes: float, bucket_bytes: float = BUCKET_BYTES) -> Job:
+def job_of(gradient_bytes: float, bucket_bytes: float) -> Job:
     """Return the training as the limit model wants it."""
     return Job(BATCH, gradient_bytes, forward_share=FORWARD_SHARE, bucket_bytes=bucket_bytes)
 
@@ -171,7 +198,7 @@ def limit_s(case: Case, tcp_bytes_per_s: float) -> float:
     shapes = MODELS[case.model]
     layers = sum(len(shape) > 1 for shape in shapes)
     size = bytes_of(shapes)
-    job = job_of(size, min(BUCKET_BYTES, size / layers))
+    job = job_of(size, min(MOST_BYTES, size / layers))
     return step_time(nodes_of(case), wire_of(case, tcp_bytes_per_s), job, DENSE).step_s
 
 
@@ -185,5 +212,6 @@ def predicted(case: Case, way: str, tcp_bytes_per_s: float) -> StepTime | None:
         return None
     shares = [BATCH / len(nodes)] * len(nodes) if way == EQUAL_DENSE else None
     wire = wire_of(case, tcp_bytes_per_s)
-    job = job_of(bytes_of(MODELS[case.model]))
+    size = bytes_of(MODELS[case.model])
+    job = job_of(size, early_bucket_bytes(size))
     return step_time(nodes, wire, job, STRATEGIES[way], shares)

@@ -16,6 +16,7 @@ from bench.cases import AUTO, CASES, UNTUNED, Case
 from bench.harness import summarize, this_machine
 from bench.launch import sandbox
 from bench.network import NoNetwork, network, refuse_where_impossible
+from bench.quotas import quotas
 from bench.training_report import page, put_into
 from bench.worlds import WorldFailed, run_world
 
@@ -36,11 +37,17 @@ def run_case(case: Case) -> dict[str, Any]:
     Raises:
         WorldFailed: A world ended badly.
     """
-    with sandbox() as here, network(case.rates, here.path) as wires:
+    with (
+        sandbox() as here,
+        network(case.rates, here.path) as wires,
+        quotas(case.cores_per_node) as groups,
+    ):
+        words = case.words([way for way in case.ways if way != AUTO])
+        if groups:
+            words += ["--quotas", *groups, "--cores", case.cores]
         found: dict[str, Any] = run_world(
-            here, wires, "training", case.words([way for way in case.ways if way != AUTO]),
-            tuned=True, timeout_s=case.timeout_s,
-        )  # fmt: skip
+            here, wires, "training", words, tuned=True, timeout_s=case.timeout_s
+        )
         if AUTO in case.ways:
             chosen = run_world(
                 here, wires, "auto", case.words([AUTO]), tuned=True, timeout_s=case.timeout_s

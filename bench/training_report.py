@@ -60,12 +60,12 @@ def compared(case: Case, found: Mapping[str, Any]) -> str:
         rows.append([
             way, *summary.cells(0)[:2], f"{100 * least_s / medians[way]:.0f}",
             _times(medians, "alone", way), _times(medians, "DDP equal", way),
-            _times(medians, "DDP balanced", way),
+            _times(medians, "DDP balanced", way), _times(medians, "DDP balanced, fp16", way),
             f"{told_s * 1e3:.0f}" if told_s else "", " : ".join(map(str, found["shares"][way])),
         ])  # fmt: skip
     table = Table(
         ["way", "ms per step", "quartiles", "% of limit", "x alone", "x DDP equal",
-         "x DDP balanced", "predicted, ms", "shares"],
+         "x DDP balanced", "x DDP fp16", "predicted, ms", "shares"],
         rows,
     )  # fmt: skip
     return (

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+# A disk that is full, a quota that is used up, a server that cannot write: it may pass.
+CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+
 
 def write_file(path: Path, data: bytes, *, sync: bool = True) -> None:
     """Replace ``path`` by ``data`` in one step: a reader sees the old file or the new one.
@@ -39,6 +42,28 @@ def write_file(path: Path, data: bytes, *, sync: bool = True) -> None:
         sync_directory(path.parent)
 
 
+def write_once(path: Path, data: bytes) -> bool:
+    """Make ``path`` with ``data`` unless it is there; say whether it was this call that did.
+
+    A link appears whole, and for one writer only, also where two hosts try at the same moment.
+
+    Raises:
+        OSError: The disk is full or the directory cannot be written.
+    """
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        os.unlink(temporary)  # noqa: PTH108 - the temporary name is a string
+    return True
+
+
 def sync_directory(path: Path) -> None:
     """Make renames inside ``path`` survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -56,6 +81,21 @@ def see_anew(directory: Path) -> None:
     """
     with contextlib.suppress(OSError):
         os.close(os.open(directory, os.O_RDONLY | os.O_DIRECTORY))
+
+
+def overwrite(path: Path, data: bytes) -> None:
+    """Write ``data`` over a file of text, which takes no room on a disk that is full.
+
+    What was longer is covered with spaces. A reader may see a mixture of both.
+
+    Raises:
+        OSError: There is no such file, or it has no room either.
+    """
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        os.write(descriptor, data.ljust(os.fstat(descriptor).st_size))
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, value: object, *, sync: bool = True) -> None:
@@ -88,6 +128,27 @@ def append_json_line(path: Path, value: object) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     finally:
         os.close(descriptor)
+
+
+def open_to_append(path: Path) -> int:
+    """Return a descriptor for ``append``. It stays with this very file if another replaces it."""
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
+def append(descriptor: int, data: bytes) -> None:
+    """Append to a file that nobody else writes, all of it or nothing.
+
+    Raises:
+        OSError: The disk is full; the file is as it was.
+    """
+    size = os.fstat(descriptor).st_size
+    try:
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(data)  # over NFS it may be refused only when the file is closed
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, size)
+        raise
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:

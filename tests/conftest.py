@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sysconfig
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 BEOWULF = Path(sysconfig.get_path("scripts")) / "beowulf"
 REPOSITORY = Path(__file__).parents[1]
+SMALL_DISK_BYTES = 1 << 20
 
 
 class Beowulf(Protocol):
@@ -43,6 +45,36 @@ def state_home(tmp_path: Path) -> Iterator[Path]:
     for process in left:
         process.kill()
     assert not left, f"the test left processes running: {left}"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for one megabyte."""
+    path = tmp_path / "small-disk"
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_BYTES}", "tmpfs", str(path)]
+    try:
+        mounted = subprocess.run(mount, check=False, capture_output=True, text=True)
+        reason = mounted.stderr.strip() if mounted.returncode else ""
+    except FileNotFoundError:
+        reason = "there is no mount command"
+    if reason:
+        pytest.skip(f"cannot mount a small disk: {reason}")
+    yield path
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def fill(directory: Path) -> Path:
+    """Write to a disk until nothing more fits; return the file to remove to make room."""
+    path = directory / "filler"
+    with path.open("wb", buffering=0) as file:
+        for size in (1 << 16, 1 << 8, 1):
+            try:
+                while file.write(b"x" * size) == size:
+                    pass
+            except OSError as error:
+                assert error.errno == errno.ENOSPC  # noqa: PT017 - the loop has no other end
+    return path
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import numpy as np
 from mpi4py import MPI
 from sklearn.datasets import load_digits
 
+from bench.ranks.digits_ddp import train_by_ddp
 from beowulf import train
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 PIXELS, CLASSES = 64, 10
 TEST_SAMPLES = 600  # of 1797, never trained on
 MOMENTUM = 0.9
+DDP = "DDP balanced, fp16"
 WAYS: dict[str, str | Options] = {
+    DDP: "",
     "dense": "dense",
     "fp16": "fp16",
     "powersgd, rank 4": train.PowerSGD(rank=4),
@@ -103,6 +106,9 @@ def accuracies(way: str, seed: int, options: argparse.Namespace) -> list[float]:
     images, labels = digits()
     test, learned = slice(TEST_SAMPLES), slice(TEST_SAMPLES, None)
     network = Network(options.width, seed)
+    if way == DDP:
+        data = images[learned], labels[learned]
+        return train_by_ddp(network, seed, options, data, (images[test], labels[test]))
     found = []
     with train.Run(
         global_batch=options.batch,

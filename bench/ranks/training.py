@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mpi4py import MPI
 
 from bench.ranks.shapes import MODELS
+from bench.ranks.virtual import seconds_per_product
 from bench.ranks.ways import THEIRS, Ours, Task, Way, way_named
 from bench.ranks.wire import (
     CHUNK_BYTES,
@@ -109,9 +111,18 @@ def main() -> None:
     for name in ("--rounds", "--steps", "--warm-up", "--settle"):
         parser.add_argument(name, type=int, required=True)
     parser.add_argument("--halve", action="store_true")
+    parser.add_argument("--quotas", type=Path, nargs="*", default=[], help="where ranks go")
+    parser.add_argument("--cores", type=float, default=0.0, help="how many these come to")
     options = parser.parse_args()
     comm = MPI.COMM_WORLD
     task = Task(MODELS[options.model], options.batch, options.speeds)
+    if options.quotas:
+        cpu_s_per_sample = options.cores / sum(options.speeds)
+        product_s = seconds_per_product() if comm.rank == 0 else None
+        wait_for_all(comm)  # without taking its core
+        product_s = comm.bcast(product_s)
+        task.products_per_sample = cpu_s_per_sample / product_s
+        options.quotas[comm.rank].write_text(str(os.getpid()))
     found = (halve if options.halve else compare)(comm, options, task)
     if comm.rank == 0:
         options.found.write_text(json.dumps(found))

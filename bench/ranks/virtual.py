@@ -1,6 +1,7 @@
 """A model whose gradients are real and whose computing time is slept: for any speed of node.
 
-What a node computes takes as long as it is told to, however busy this computer is. Its
+What a node computes takes as long as it is told to, however busy this computer is; unless it is
+to compute in earnest, on a part of a core. Its
 gradients are those of ``|W - c|^2 / 2`` for each sample, where ``c`` differs from sample to
 sample: numbers that cost one pass over memory, that tell a wrong weighting of
 unequal shares, and whose training has a known end. They become ready layer by
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 FORWARD_SHARE = 1 / 3  # of a step; the backward pass of most networks costs twice as much
 LEARNING_RATE = 0.01
+FACTOR = np.full((96, 96), 0.1, np.float32)
+PRODUCT = np.empty_like(FACTOR)
+PRODUCTS = 2000  # to see how long one takes
 
 
 @dataclass
@@ -31,6 +36,8 @@ class Work:
     share: int = 0
     pull: float = 0.0  # the sum of c over the share
     scale: float = 1.0  # of the loss: 1 for sums
+    products_per_sample: float = 0.0  # to compute instead of sleeping
+    _owed: float = 0.0
 
     def take(self, samples: np.ndarray, scale: float = 1.0) -> None:
         """Take the samples with these numbers as this step's share."""
@@ -41,6 +48,26 @@ class Work:
     def compute_s(self) -> float:
         """How long the share takes."""
         return self.share / self.samples_per_s
+
+    def spend(self, started_s: float, part: float) -> None:
+        """Take the time of this part of the share, since it was started."""
+        if not self.products_per_sample:
+            sleep_until(started_s + self.compute_s * part)
+            return
+        self._owed += self.share * self.products_per_sample * part
+        while self._owed >= 1:
+            np.matmul(FACTOR, FACTOR, out=PRODUCT)
+            self._owed -= 1
+
+
+def seconds_per_product() -> float:
+    """Return how long one of the products takes that stand for computing."""
+    times = []
+    for _ in range(PRODUCTS):
+        started_s = time.perf_counter()
+        np.matmul(FACTOR, FACTOR, out=PRODUCT)
+        times.append(time.perf_counter() - started_s)
+    return median(times)
 
 
 def sleep_until(moment_s: float) -> None:
@@ -69,7 +96,7 @@ class Layer(torch.autograd.Function):
         (weight,) = ctx.saved_tensors
         work: Work = ctx.work
         gradient = torch.mul(weight, work.share * work.scale).sub_(work.pull * work.scale)
-        sleep_until(started_s + work.compute_s * (1 - FORWARD_SHARE) * ctx.part)
+        work.spend(started_s, (1 - FORWARD_SHARE) * ctx.part)
         return outputs[0], gradient, None, None
 
 
@@ -92,7 +119,7 @@ class Model(torch.nn.Module):
         loss = torch.zeros(1, requires_grad=True)
         for weight, part in zip(self.weights, self.parts, strict=True):
             loss = Layer.apply(loss, weight, self.work, part)  # type: ignore[no-untyped-call]  # PyTorch lacks it
-        sleep_until(started_s + self.work.compute_s * FORWARD_SHARE)
+        self.work.spend(started_s, FORWARD_SHARE)
         return loss.sum()
 
     def update(self) -> None:

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
-import torch.distributed as dist
 from mpi4py import MPI
-from torch.distributed import TCPStore  # type: ignore[attr-defined]  # is documented there
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks, powerSGD_hook
 from torch.nn.parallel import DistributedDataParallel
 
+from bench.ranks.gloo import join_gloo
 from bench.ranks.virtual import Model, Work, expected_after
 from bench.ranks.wire import wait_for_all
 from beowulf import train
@@ -22,6 +20,8 @@ from beowulf.train.shares import split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from beowulf.train.options import Options
 
 FOREVER = 1_000_000
 EXACT = 1e-3  # how far a weight may be from where it should be, beside 1
@@ -48,10 +48,12 @@ class Task:
         self.shapes = shapes
         self.batch = batch
         self.speeds = speeds
+        self.products_per_sample = 0.0
 
     def model(self, comm: MPI.Intracomm) -> Model:
         """Return the model as this rank has it at the beginning."""
-        return Model(self.shapes, Work(self.speeds[comm.rank]))
+        work = Work(self.speeds[comm.rank], products_per_sample=self.products_per_sample)
+        return Model(self.shapes, work)
 
     def shares(self, *, balanced: bool) -> tuple[int, ...]:
         """Return each rank's samples, by hand: equal, or as the nodes' speeds are."""
@@ -157,7 +159,7 @@ class Ddp:
         hook: str = "",
         bucket_mb: float | None = None,
     ) -> None:
-        _join_gloo(comm)
+        join_gloo(comm, os.environ["BENCH_ADDRESSES"].split(",")[0], os.environ["BENCH_INTERFACE"])
         self.shares = task.shares(balanced=balanced)
         self.samples = slice_of(self.shares, comm.rank)
         self.scale = comm.size / task.batch
@@ -191,7 +193,13 @@ class Ours:
     """``beowulf.train`` as a script uses it."""
 
     def __init__(
-        self, comm: MPI.Intracomm, task: Task, *, averaging: str, shares: str | None, exact: bool
+        self,
+        comm: MPI.Intracomm,
+        task: Task,
+        *,
+        averaging: str | Options,
+        shares: str | None = None,
+        exact: bool = False,
     ) -> None:
         # Each run keeps its metrics in a directory of its own, as each job does.
         path = comm.bcast(tempfile.mkdtemp(prefix="job-") if comm.rank == 0 else None)
@@ -199,10 +207,12 @@ class Ours:
         self.run = train.Run(
             global_batch=task.batch, averaging=averaging, shares=shares, checkpoint_every_s=None
         )
-        self.name = averaging
+        self.name = str(averaging)
         self.is_exact = exact
         self.shares: tuple[int, ...] = ()
         self.model = task.model(comm)
+        if isinstance(averaging, train.DiLoCo):
+            self.run.track(model=self.model)  # what it averages
         self.batch = task.batch
         self.checked = Checked(self.model, task.batch)
         self.steps = self._loop()
@@ -236,22 +246,6 @@ def _clear(model: Model) -> None:
         weight.grad = None
 
 
-def _join_gloo(comm: MPI.Intracomm) -> None:
-    """Start torch.distributed over the nodes' network, once."""
-    if dist.is_initialized():
-        return
-    address = os.environ["BENCH_ADDRESSES"].split(",")[0]
-    os.environ["GLOO_SOCKET_IFNAME"] = os.environ["BENCH_INTERFACE"]
-    store = None
-    if comm.rank == 0:
-        store = TCPStore(address, 0, comm.size, is_master=True, wait_for_workers=False)
-    port = comm.bcast(store.port if store else 0)
-    if store is None:
-        store = TCPStore(address, port, comm.size, is_master=False)
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", store=store, rank=comm.rank, world_size=comm.size)
-
-
 THEIRS = ("alone", "naive")
 
 
@@ -274,6 +268,8 @@ def way_named(name: str, comm: MPI.Intracomm, task: Task) -> Way:
             hook=hook,
             bucket_mb=1.0 if "1 MB" in name else None,
         )
+    if name.startswith("diloco"):
+        return Ours(comm, task, averaging=train.DiLoCo(inner_steps=int(name.split()[1])))
     averaging, _, equal = name.partition(" ")
     return Ours(
         comm,

@@ -23,6 +23,7 @@ from beowulf.hardware.prediction import (
 )
 from beowulf.hardware.speeds import MBIT
 from beowulf.limits.quantities import Job
+from beowulf.limits.wire import early_bucket_bytes
 from beowulf.runner import fields
 from beowulf.runner.choice import open_backend
 from beowulf.runner.figures import figures_of_earlier_job
@@ -175,7 +176,8 @@ def _job(figures: TrainingFigures | None, flags: dict[str, Any]) -> Job:
     if figures is not None:
         batch = batch or figures.global_batch
         megabytes = figures.gradient_bytes / 1e6 if megabytes is None else megabytes
-    return Job(batch=batch, gradient_bytes=megabytes * 1e6)
+    size = megabytes * 1e6
+    return Job(batch=batch, gradient_bytes=size, bucket_bytes=early_bucket_bytes(size))
 
 
 def _draw(

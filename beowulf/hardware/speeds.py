@@ -11,7 +11,7 @@ from beowulf.hardware.findings import Finding, good, wrong
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from beowulf.job.measured import Measured, NodeSpeed, WireSpeed
+    from beowulf.job.measured import Measured, WireSpeed
 
 MBIT = 1e6 / 8  # bytes
 # Ethernet comes in steps of 2.5 and more; what a busy computer loses is less than half.
@@ -169,9 +169,3 @@ def ring_limit_s(measured: Measured, size_bytes: int) -> float | None:
         return None
     nodes = len(measured.nodes)
     return 2 * (nodes - 1) / nodes * size_bytes / min(wire.carries for wire in wires.values())
-
-
-def relative_speeds(nodes: Sequence[NodeSpeed]) -> dict[str, float]:
-    """Return each node's speed as a part of the fastest one's."""
-    most = max(node.flops for node in nodes)
-    return {node.name: node.flops / most for node in nodes}

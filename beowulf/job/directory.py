@@ -10,6 +10,8 @@ from pathlib import Path
 DIRECTORY_VARIABLE = "BEOWULF_JOB_DIR"
 
 CHECKPOINT_NAME = re.compile(r"step-([0-9]{8,})")
+ARRAYS = "arrays.npz"  # in a checkpoint's directory
+MANIFEST = "manifest.json"  # likewise
 
 
 def checkpoint_name(step: int) -> str:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import time
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Literal
 
-from beowulf.durable import read_json, write_json
-from beowulf.errors import InvalidInput
+from beowulf.durable import CANNOT_WRITE, overwrite, read_json, write_json
+from beowulf.errors import InvalidInput, RanksLost
 
 if TYPE_CHECKING:
     from beowulf.job.directory import JobDirectory
 
+KILLED_BY = "killed by "  # begins the error of a rank that a signal ended
 RankState = Literal["running", "finished", "failed"]
-
-CANNOT_GO_ON = 75  # EX_TEMPFAIL: a rank that is well, but is left without others that it needs
+CANNOT_GO_ON = RanksLost.exit_status  # of a rank that is well, but left without others it needs
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,30 @@ class Heartbeat:
     pid: int = field(default_factory=os.getpid)
     time: float = field(default_factory=time.time)
 
+    @property
+    def failed_by_itself(self) -> bool:
+        """Say whether the rank's own script made it fail: nothing from outside did."""
+        return (
+            self.state == "failed"
+            and self.exit_code != CANNOT_GO_ON
+            and not self.error.startswith(KILLED_BY)
+        )
+
     def write(self, directory: JobDirectory) -> None:
-        """Replace this rank's file. Not flushed to the disk: it is old in a second."""
-        write_json(directory.heartbeat(self.rank), asdict(self), sync=False)
+        """Replace this rank's file. Not flushed to the disk: it is old in a second.
+
+        On a disk that is full it is written over the one before.
+
+        Raises:
+            OSError: There is no room for that either.
+        """
+        path = directory.heartbeat(self.rank)
+        try:
+            write_json(path, asdict(self), sync=False)
+        except OSError as error:
+            if error.errno not in CANNOT_WRITE:
+                raise
+            overwrite(path, json.dumps(asdict(self)).encode() + b"\n")
 
 
 def read_heartbeat(directory: JobDirectory, rank: int) -> Heartbeat | None:

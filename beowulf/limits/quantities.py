@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 from beowulf.errors import InvalidInput
 
-TCP_SHARE = 0.95  # what TCP carries of a wire's nominal rate; measured, docs/benchmarks.md
-MEGABIT = 1_000_000 / 8  # bytes
-
 
 @dataclass(frozen=True)
 class Node:
@@ -56,11 +53,6 @@ class Wire:
         for rate in self.bytes_per_s:
             _refuse_unless_positive("bytes_per_s", rate)
         _refuse_negative("latency_s", self.latency_s)
-
-    @classmethod
-    def of_links(cls, *megabits_per_s: float, latency_s: float = 0.0) -> Wire:
-        """Return the wire of links with these nominal rates, such as 100 or 1000."""
-        return cls(tuple(TCP_SHARE * MEGABIT * rate for rate in megabits_per_s), latency_s)
 
     @property
     def nodes(self) -> int:

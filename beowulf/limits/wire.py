@@ -10,6 +10,10 @@ if TYPE_CHECKING:
 
     from beowulf.limits.quantities import Wire
 
+MOST_BYTES = 1_000_000  # of one piece: slow wires like it better than more
+LEAST_BYTES = 250_000
+FEWEST_BUCKETS = 8
+
 
 def ring_s(wire: Wire, size_bytes: float, bucket_bytes: float = math.inf) -> float:
     """Return the time of an all-reduce around a ring, in seconds.
@@ -71,3 +75,12 @@ def best_parts(wire: Wire) -> tuple[float, ...]:
 def buckets_of(size_bytes: float, bucket_bytes: float) -> int:
     """Return in how many pieces the data travel, 1 or more."""
     return max(1, math.ceil(size_bytes / bucket_bytes))
+
+
+def early_bucket_bytes(size_bytes: float) -> int:
+    """Return how large the pieces are in which data travel while the rest is being computed.
+
+    The last one travels when there is nothing left to compute, so it should be a small part of
+    all; but each costs messages, so that it should not be small itself.
+    """
+    return math.ceil(min(MOST_BYTES, max(LEAST_BYTES, size_bytes / FEWEST_BUCKETS)))

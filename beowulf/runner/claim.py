@@ -5,9 +5,9 @@ A lock would not do: the job directory is on NFS, and the first host of a job ma
 
 from __future__ import annotations
 
-import os
-import tempfile
 from typing import TYPE_CHECKING
+
+from beowulf.durable import write_once
 
 if TYPE_CHECKING:
     from beowulf.job.directory import JobDirectory
@@ -30,20 +30,7 @@ def claim_anew(directory: JobDirectory, attempt: int, slurm_job_id: int) -> bool
     Raises:
         OSError: The job directory is gone, or cannot be written.
     """
-    wanted = directory.claim(attempt)
-    # A link appears whole, and for one writer only, also where two hosts try at the same moment.
-    descriptor, temporary = tempfile.mkstemp(dir=directory.path, prefix=f".{wanted.name}.")
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(f"{slurm_job_id}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(temporary, wanted)
-    except FileExistsError:
-        return False
-    finally:
-        os.unlink(temporary)  # noqa: PTH108 - the temporary name is a string
-    return True
+    return write_once(directory.claim(attempt), f"{slurm_job_id}\n".encode())
 
 
 def claim_next(

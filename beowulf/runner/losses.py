@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from beowulf.durable import read_json
 from beowulf.job.events import read_events
-from beowulf.job.heartbeat import CANNOT_GO_ON
+from beowulf.job.heartbeat import CANNOT_GO_ON, KILLED_BY
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from beowulf.job.directory import JobDirectory
     from beowulf.job.heartbeat import Heartbeat
 
-KILLED = "killed by"
+
 # This one is also how a launcher ends the ranks that are left when one has failed.
 ASKED_TO_END = re.compile(r"killed by signal 15\b")
 # What MPI tells those who wanted to talk to a rank that is gone.
@@ -28,7 +28,7 @@ def is_lost(heartbeat: Heartbeat) -> bool:
         return False
     return (
         heartbeat.exit_code == CANNOT_GO_ON
-        or heartbeat.error.startswith(KILLED)
+        or heartbeat.error.startswith(KILLED_BY)
         or MPI_SAYS_GONE.search(heartbeat.error) is not None
     )
 
@@ -50,7 +50,9 @@ def is_taken(heartbeat: Heartbeat) -> bool:
     """Say whether a rank was killed, and not merely ended by the launcher after another."""
     said = heartbeat.error
     return (
-        heartbeat.state == "failed" and said.startswith(KILLED) and ASKED_TO_END.match(said) is None
+        heartbeat.state == "failed"
+        and said.startswith(KILLED_BY)
+        and ASKED_TO_END.match(said) is None
     )
 
 
@@ -63,7 +65,7 @@ def first_lost(heartbeats: Sequence[Heartbeat]) -> Heartbeat | None:
 def _weight(beat: Heartbeat) -> int:
     if is_taken(beat):
         return 0
-    return 1 if beat.error.startswith(KILLED) else 2
+    return 1 if beat.error.startswith(KILLED_BY) else 2
 
 
 def said_lost(directory: JobDirectory, attempt: int) -> set[int]:

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from beowulf.job.heartbeat import CANNOT_GO_ON
-from beowulf.runner.losses import KILLED, failed_by_itself, first_lost
+from beowulf.job.heartbeat import CANNOT_GO_ON, KILLED_BY
+from beowulf.runner.losses import failed_by_itself, first_lost
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -85,7 +85,14 @@ def _told_by_ranks(heartbeats: Sequence[Heartbeat]) -> Outcome | None:
     if failed:
         return _failure_of(failed)
     lost = first_lost(heartbeats)
-    return _loss_of(lost) if lost else None
+    if lost is None:
+        return None
+    silent = [beat for beat in heartbeats if beat.state == "running"]
+    if lost.exit_code == CANNOT_GO_ON and silent:  # which is whom it can't go on without
+        where = ", ".join(f"rank {beat.rank} on {beat.host}" for beat in silent[:8])
+        reason = f"{where} ended without a word"
+        return Outcome("FAILED", reason, UNPROVEN_EXIT_CODE, can_restart=True)
+    return _loss_of(lost)
 
 
 def _stopped(stop: Stop, hosts_down: Sequence[str]) -> Outcome:
@@ -127,7 +134,7 @@ def _failure_of(first: Heartbeat) -> Outcome:
 def _loss_of(first: Heartbeat) -> Outcome:
     where = f"rank {first.rank} on {first.host}"
     exit_code = first.exit_code or UNPROVEN_EXIT_CODE
-    if first.error.startswith(KILLED):
+    if first.error.startswith(KILLED_BY):
         return Outcome("FAILED", f"{where} was {first.error}", exit_code, can_restart=True)
     why = first.error or f"exit status {CANNOT_GO_ON}"
     return Outcome("FAILED", f"{where}: {why}", exit_code, can_restart=True)

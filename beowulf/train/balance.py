@@ -5,8 +5,9 @@ the step; so all come to the same shares without another word.
 
 Shares change when that makes the compute of a step shorter by more than the measured
 noise could pretend, and by 3 % at least. They are looked at after 3, 5, 8, 16 and 32 steps
-and every 32 from there on, and at once when 3 steps in a row tell that a rank has become
-slower or faster: a single slow step is no reason, nor is it part of what is learned
+and every 32 from there on, though not more than ten times a second, and at once when 3 steps
+in a row tell that a rank has become slower or faster: a single slow step is no reason, nor is
+it part of what is learned
 (docs/decisions/0025-shares-from-medians.md).
 """
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 LOOK_AFTER_STEPS = (CHANGE_STEPS, 5, 8, 16, 32)
 LOOK_EVERY_STEPS = 32
+LOOK_EVERY_S = 0.1  # then: a look takes longer than a few small steps
 SETTLED_AFTER_STEPS = 16
 GAIN_AT_LEAST = 0.03
 GAIN_IN_ERRORS = 5.0  # the slowest of many equal ranks seems to be two or three errors slow
@@ -51,6 +53,7 @@ class Balancer:
         self._paces = [Pace(share) for share in self._shares]
         self._steps = 0
         self._seconds = 0.0  # of computing, since the shares were changed
+        self._look_at_s = CHANGE_S
         self._look_at = CHANGE_STEPS
         self._is_settling = False
         self._until_probe = [0] * world_size
@@ -78,7 +81,11 @@ class Balancer:
         """Leave these ranks without samples from now on, and don't ask them with one."""
         self._resting = frozenset(ranks)
         if any(self._shares[rank] for rank in self._resting):
-            self._change(self._best_shares())
+            best = self._best_shares()
+            if not any(best):  # nothing is known of the others yet
+                others = [float(rank not in self._resting) for rank in range(len(self._paces))]
+                best = split(self._global_batch, others)
+            self._change(best)
         self.weights = self._shares
 
     def observe(self, shares: Sequence[int], compute_s: Sequence[float]) -> None:
@@ -96,9 +103,11 @@ class Balancer:
         self.has_changed = has_changed
         self._steps = CHANGE_STEPS if has_changed else self._steps + 1
         self._seconds += step_s
-        if has_changed or (self._steps >= self._look_at and self._seconds >= CHANGE_S):
+        if has_changed or (self._steps >= self._look_at and self._seconds >= self._look_at_s):
             self._look()
             self._look_at = _next_look(self._steps)
+            is_new = self._look_at <= LOOK_EVERY_STEPS
+            self._look_at_s = CHANGE_S if is_new else self._seconds + LOOK_EVERY_S
         self.weights = self._shares if all(self._shares) else self._probing(shares)
 
     def _look(self) -> None:

@@ -14,14 +14,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from beowulf.limits.wire import MOST_BYTES
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
     Outline = tuple[np.dtype[np.floating], tuple[int, ...]]  # an array's type and shape
 
-BUCKET_BYTES = 1_000_000  # slow wires like it better than more; a single gradient may be larger
+BUCKET_BYTES = MOST_BYTES  # a single gradient may be larger
+
+
+def bytes_of(outlines: Iterable[Outline]) -> int:
+    """Return how many bytes arrays of these types and shapes have together."""
+    return sum(math.prod(shape) * dtype.itemsize for dtype, shape in outlines)
 
 
 @dataclass(frozen=True)

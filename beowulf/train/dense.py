@@ -15,9 +15,10 @@ import numpy as np
 from mpi4py import MPI
 
 from beowulf.errors import TrainingError
+from beowulf.limits.wire import early_bucket_bytes
 from beowulf.train.arrays import BroughtArrays, OwnArrays
 from beowulf.train.averaging import Averaging, Step, division_by
-from beowulf.train.buckets import BUCKET_BYTES
+from beowulf.train.buckets import BUCKET_BYTES, bytes_of
 from beowulf.train.control import Told, hear, room, tell
 from beowulf.train.courier import Courier
 from beowulf.train.gradients import checked, is_torch_module, like, listed, outline_of
@@ -45,7 +46,9 @@ class Dense(Averaging):
         exchange: How a bucket is added up.
         overlap: Whether buckets may leave during the backward pass; None to try.
         say: Prints a line for people, on one rank.
-        bucket_bytes: How large buckets are.
+        bucket_bytes: How large buckets are; None for what suits the gradients.
+        exchange_among: Makes another such exchange for those who are left after a loss;
+            None if one is like the other. Collective.
 
     Attributes:
         traffic: What the latest step sent, and what was found out about overlap.
@@ -53,14 +56,15 @@ class Dense(Averaging):
 
     keeps_equal = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each an option, named at the call
         self,
         comm: MPI.Intracomm,
         exchange: Exchange,
         *,
         overlap: bool | None = None,
         say: Callable[[str], None] = print,
-        bucket_bytes: int = BUCKET_BYTES,
+        bucket_bytes: int | None = None,
+        exchange_among: Callable[[MPI.Intracomm], Exchange] | None = None,
     ) -> None:
         self.step = Step()
         self.traffic = Traffic()
@@ -68,10 +72,12 @@ class Dense(Averaging):
         self._comm = comm
         self._wire = comm.Dup() if comm.size > 1 else comm
         self._exchange = exchange
+        self._exchange_among = exchange_among
+        self._given_up: list[Exchange] = []  # messages may be under way to where they have room
         self.say = say
-        self._overlap = overlap
         if MPI.Query_thread() < MPI.THREAD_MULTIPLE or comm.size == 1:
-            self._overlap = False
+            overlap = False
+        self._overlap = self._asked_overlap = overlap
         self._trial = Trial()
         self._courier: Courier[tuple[Shipment, Bucket]] | None = None
         self._began_at = time.perf_counter()
@@ -216,6 +222,27 @@ class Dense(Averaging):
         if self._wire.size > 1:
             self._exchange(self._wire, bucket)
 
+    def carry_on(self, comm: MPI.Intracomm) -> None:
+        """Average among those who are left, whatever had left in the step that was interrupted.
+
+        What was learned of the script's habits, and of overlap, is learned anew: one rank may
+        have come further than another. Collective.
+        """
+        self.close(wait=False)
+        self.among(comm.Dup())
+        self._overlap, self._trial = self._asked_overlap, Trial()
+        self._modules.clear()
+        self._brought = None
+        self._shipments = [own.shipment for own in self._own]
+        for own in self._own:
+            own.unseal()
+            own.shipment.forget()
+        self._buckets = sum(len(shipment.buckets) for shipment in self._shipments)
+        self.step.overlaps = self.step.is_last_part = False
+        if self._exchange_among is not None:
+            self._given_up.append(self._exchange)
+            self._exchange = self._exchange_among(self._wire)
+
     def among(self, wire: MPI.Intracomm) -> None:
         """Average among the ranks of another communicator from now on; the others do nothing.
 
@@ -226,11 +253,14 @@ class Dense(Averaging):
     def early_buckets(self, outlines: Sequence[Outline], extra: int = 0) -> Shipment:
         """Make buckets for new gradients that may leave early. Collective."""
         self._refuse_early_ones("brought new ones")
-        shipment = self.new_buckets(outlines, extra)
+        usual = early_bucket_bytes(bytes_of(outlines)) if self.may_overlap else BUCKET_BYTES
+        shipment = self.new_buckets(outlines, extra, usual)
         self._shipments.append(shipment)
         return shipment
 
-    def new_buckets(self, outlines: Sequence[Outline], extra: int = 0) -> Shipment:
+    def new_buckets(
+        self, outlines: Sequence[Outline], extra: int = 0, usual: int = BUCKET_BYTES
+    ) -> Shipment:
         """Make buckets once all ranks agree on what goes into them. Collective."""
         size = self._comm.size
         self._agree(outlines)
@@ -239,7 +269,7 @@ class Dense(Averaging):
             outlines,
             room_behind=room(size, extra) if rides else 0,
             first_index=self._buckets,
-            bucket_bytes=self._bucket_bytes,
+            bucket_bytes=self._bucket_bytes or usual,
         )
         self._buckets += len(shipment.buckets)
         return shipment

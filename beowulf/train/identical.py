@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from mpi4py import MPI
     from numpy.typing import NDArray
 
-EVERY_STEPS = 100  # a digest runs at about 1 GB/s, so that this is far below a thousandth of a step
+EVERY_STEPS = 100
+BLOCK = 1024  # words of eight bytes
+# The powers of an odd number are odd, so that no change of a single word can be lost.
+KEYS = np.multiply.accumulate(np.full(BLOCK, 0x9E3779B97F4A7C15, np.uint64))
 
 
 def check_identical(
@@ -47,11 +50,17 @@ def check_identical(
 
 
 def digest_of(tracked: Any) -> bytes:
-    """Return a digest of all parameters in ``tracked``, 16 bytes."""
+    """Return a digest of all parameters in ``tracked``, 16 bytes.
+
+    Each block is first made one word, a sum of products modulo 2^64 (Carter and Wegman, 1979):
+    that runs at the speed of memory, where a digest of every byte makes small steps slow.
+    """
     digest = hashlib.blake2b(digest_size=16)
     for leaf in leaves_in(tracked):
-        flat = np.ascontiguousarray(_bytes_of(leaf)).reshape(-1)
-        digest.update(flat.view(np.uint8).data)
+        flat = np.ascontiguousarray(_bytes_of(leaf)).reshape(-1).view(np.uint8)
+        whole = flat.size - flat.size % KEYS.nbytes
+        digest.update((flat[:whole].view(np.uint64).reshape(-1, BLOCK) @ KEYS).data)
+        digest.update(flat[whole:].data)
     return digest.digest()
 
 

@@ -16,7 +16,7 @@ from beowulf.job.events import read_events
 from beowulf.job.heartbeat import Heartbeat, read_heartbeats
 from tests.conftest import BEOWULF, Beowulf
 
-WAIT_S = 60.0
+WAIT_S = 180.0
 
 TRAIN_SLOWLY = """
 import time

@@ -24,6 +24,7 @@ SAMPLES, BATCH, STEPS = 480, 24, 60
 X = np.linspace(-1, 1, SAMPLES)
 Y = 3 * X + 1
 FAST, SLOW = 0.0005, 0.004  # seconds per sample
+TIRED = 16
 NO_WIRE_S, SLOW_WIRE_S = 0.0, 0.3
 
 
@@ -79,10 +80,12 @@ def run_steps(
     *,
     leave: int = 0,
     surprise_s: float = 0.0,
+    tire: int = 0,
 ) -> list[float]:
     """Train, on a rank that takes ``pace`` seconds per sample; return the losses it saw.
 
-    The loop is left after the step ``leave``. A whole batch takes ``surprise_s`` more.
+    The loop is left after the step ``leave``. A whole batch takes ``surprise_s`` more. After the
+    step ``tire`` all but rank 0 become much slower.
     """
     losses = []
     for batch in run.batches(SAMPLES, steps=steps):
@@ -94,6 +97,8 @@ def run_steps(
         weights -= 0.1 * gradient
         if batch.step == leave:
             break
+        if batch.step == tire and run.rank:
+            pace[run.rank] *= TIRED
     return losses
 
 
@@ -107,15 +112,17 @@ def trained(
     network: Network,
     pace: list[float],
     averaging: Any = "auto",
+    *,
     leave: int = 0,
     surprise_s: float = 0.0,
+    tire: int = 0,
 ) -> tuple[list[float], list[dict[str, Any]], dict[str, Any]]:
     """Train, hold everybody's end to that of one process, and return what was planned."""
     world = MPI.COMM_WORLD
     weights = np.zeros(2)
     with network, train.Run(global_batch=BATCH, averaging=averaging) as run:
         run.track(weights=weights)
-        losses = run_steps(run, weights, pace, leave=leave, surprise_s=surprise_s)
+        losses = run_steps(run, weights, pace, leave=leave, surprise_s=surprise_s, tire=tire)
         run.report(answer=42)
     expected, wanted = losses_of_one_process(leave or STEPS)
     np.testing.assert_allclose(weights, expected, rtol=1e-9)
@@ -179,6 +186,15 @@ def check_who_was_wrong_goes_back() -> None:
     assert result["strategy"] == "dense"
 
 
+def check_who_becomes_slow_rests() -> None:
+    ranks = MPI.COMM_WORLD.size
+    network = Network(SLOW_WIRE_S / 5, (1e7,) * ranks)
+    with mock.patch("beowulf.train.planner.AT_MOST_EVERY_STEPS", 5):
+        _, planned, result = trained(network, [SLOW] * ranks, tire=25)
+    assert [event["resting"] for event in planned] == [[], list(range(1, ranks))]
+    assert result["strategy"] == "alone"
+
+
 def check_leaving_the_loop_calls_the_others_back() -> None:
     ranks = MPI.COMM_WORLD.size
     pace = [FAST, *(SLOW for _ in range(ranks - 1))]
@@ -237,3 +253,7 @@ def test_every_choice_on_three_ranks() -> None:
 
 def test_a_plan_that_does_not_keep_its_promise_is_given_up() -> None:
     on_ranks(2, check_who_was_wrong_goes_back)
+
+
+def test_there_is_another_plan_when_a_speed_changes_for_good() -> None:
+    on_ranks(2, check_who_becomes_slow_rests)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +122,32 @@ def check_resume_gives_the_same_losses(directory: str) -> None:
     assert [json.loads(line)["loss"] for line in lines] == whole
 
 
+def check_steps_go_on_while_a_checkpoint_is_written(directory: str) -> None:
+    """The disk takes until step 19 to write the checkpoint after step 10."""
+    flush, disk_is_ready = os.fsync, threading.Event()
+
+    def flush_slowly(descriptor: Any) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            assert disk_is_ready.wait(60)
+        flush(descriptor)
+
+    vars(os)["fsync"] = flush_slowly
+    checkpoints = Path(directory) / "checkpoints"
+    weights = np.zeros(2)
+    with Run(global_batch=16, checkpoint_every_steps=10, checkpoint_every_s=None) as run:
+        run.track(weights=weights)
+        for batch in run.batches(50, steps=69):
+            if batch.step < 20:
+                assert not list(checkpoints.glob("step-*"))
+            if batch.step == 19:
+                disk_is_ready.set()
+            run.average(np.ones(2))
+            weights += 1.0
+    assert (checkpoints / "step-00000069").is_dir()
+    with np.load(checkpoints / "step-00000060" / "arrays.npz") as arrays:
+        assert arrays["0"].tolist() == [60.0, 60.0]
+
+
 def check_another_run_is_refused() -> None:
     with Run(global_batch=16, checkpoint_every_steps=1) as run:
         train_line(run, steps=2)
@@ -201,6 +229,12 @@ def test_files_of_a_run(ranks: int, job: dict[str, str]) -> None:
 @pytest.mark.parametrize("ranks", RANKS)
 def test_resume_gives_the_same_losses(ranks: int, job: dict[str, str]) -> None:
     on_ranks(ranks, check_resume_gives_the_same_losses, job["BEOWULF_JOB_DIR"], env=job)
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_steps_go_on_while_a_checkpoint_is_written(ranks: int, job: dict[str, str]) -> None:
+    check = check_steps_go_on_while_a_checkpoint_is_written
+    on_ranks(ranks, check, job["BEOWULF_JOB_DIR"], env=job)
 
 
 @pytest.mark.parametrize("ranks", RANKS)

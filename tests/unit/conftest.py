@@ -1,9 +1,8 @@
-"""What unit tests share: examples that are the same every time, disks that fill up."""
+"""What unit tests share: examples that are the same every time, people without root's powers."""
 
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import subprocess
 import sys
@@ -17,7 +16,6 @@ from beowulf.job.directory import JobDirectory
 from tests.conftest import BEOWULF
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 # Unit tests import what uses MPI, but start none: it would leave a directory behind.
@@ -33,7 +31,6 @@ settings.register_profile(
 )
 settings.load_profile("unit")
 
-SMALL_DISK_BYTES = 1 << 20
 PR_CAPBSET_DROP = 24  # prctl(2)
 OVERRIDING_CAPABILITIES = (1, 2)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH: capabilities(7)
 
@@ -55,41 +52,11 @@ def job(tmp_path: Path) -> JobDirectory:
     return JobDirectory(path)
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system with room for one megabyte."""
-    path = tmp_path / "small-disk"
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_BYTES}", "tmpfs", str(path)]
-    try:
-        mounted = subprocess.run(mount, check=False, capture_output=True, text=True)
-        reason = mounted.stderr.strip() if mounted.returncode else ""
-    except FileNotFoundError:
-        reason = "there is no mount command"
-    if reason:
-        pytest.skip(f"cannot mount a small disk: {reason}")
-    yield path
-    subprocess.run(["umount", "--lazy", str(path)], check=True)
-
-
 def short(value: object) -> str:
     """Name a parameter in a test's ID, which must not be as long as the parameter."""
     if isinstance(value, int) and value.bit_length() > 128:
         return "huge"
     return repr(value)[:24] if len(repr(value)) < 10_000 else f"long {type(value).__name__}"
-
-
-def fill(directory: Path) -> Path:
-    """Write to a disk until nothing more fits; return the file to remove to make room."""
-    path = directory / "filler"
-    with path.open("wb", buffering=0) as file:
-        for size in (1 << 16, 1 << 8, 1):
-            try:
-                while file.write(b"x" * size) == size:
-                    pass
-            except OSError as error:
-                assert error.errno == errno.ENOSPC  # noqa: PT017 - the loop has no other end
-    return path
 
 
 @pytest.fixture

@@ -15,7 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beowulf.durable import (
+    append,
     append_json_line,
+    open_to_append,
+    overwrite,
     parse_json_lines,
     read_json,
     read_json_lines,
@@ -23,7 +26,7 @@ from beowulf.durable import (
     write_file,
     write_json,
 )
-from tests.unit.conftest import fill
+from tests.conftest import fill
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -180,3 +183,39 @@ def test_the_tail_is_the_end_of_the_file(tmp_path: Path, data: bytes, size: int)
     path = tmp_path / "file"
     path.write_bytes(data)
     assert read_tail(path, size) == (data[-size:] if size else b"")
+
+
+def test_all_is_appended(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    descriptor = open_to_append(path)
+    append(descriptor, b"one\n")
+    append(descriptor, b"two\n")
+    os.close(descriptor)
+    assert path.read_bytes() == b"one\ntwo\n"
+
+
+@pytest.mark.root
+def test_on_a_full_disk_all_is_appended_or_nothing(small_disk: Path) -> None:
+    path = small_disk / "file"
+    descriptor = open_to_append(path)
+    append(descriptor, b"one\n")
+    filler = fill(small_disk)
+    os.truncate(filler, filler.stat().st_size - 4 * 4096)  # room for a part
+    with pytest.raises(OSError, match="No space left"):
+        append(descriptor, b"x" * 100_000)
+    assert path.read_bytes() == b"one\n"
+    filler.unlink()
+    append(descriptor, b"two\n")
+    os.close(descriptor)
+    assert path.read_bytes() == b"one\ntwo\n"
+
+
+def test_what_was_longer_is_covered(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b'{"a": "long"}\n')
+    overwrite(path, b'{"b": 1}')
+    assert path.read_bytes() == b'{"b": 1}      '
+    overwrite(path, b'{"c": "longer than that"}')
+    assert read_json(path) == {"c": "longer than that"}
+    with pytest.raises(FileNotFoundError):
+        overwrite(tmp_path / "missing", b"")

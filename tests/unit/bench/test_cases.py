@@ -43,6 +43,12 @@ def test_speeds_make_the_compute_time_when_shares_follow_them() -> None:
     )
 
 
+def test_quotas_are_as_the_speeds_and_no_node_has_more_than_a_core() -> None:
+    assert case().cores_per_node == ()
+    assert case(cores=1.4).cores_per_node == pytest.approx((0.8, 0.4, 0.2))
+    assert all(part <= 1 for one in CASES for part in one.cores_per_node)
+
+
 def test_one_hundred_mbit_among_gigabits() -> None:
     wire = wire_of(case(rates=(SLOW, FAST, FAST)), 12e6)
     assert wire.bytes_per_s == pytest.approx((12e6, 120e6, 120e6))

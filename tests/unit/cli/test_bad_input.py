@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import tomli_w
 
-from tests.conftest import Beowulf
+from tests.conftest import SMALL_DISK_BYTES, Beowulf, fill
 from tests.unit.cli.conftest import assert_refused
-from tests.unit.conftest import SMALL_DISK_BYTES, BoundBeowulf, fill, short
+from tests.unit.conftest import BoundBeowulf, short
 
 COMMAND = b'command = ["python", "train.py"]\n'
 

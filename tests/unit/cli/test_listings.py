@@ -157,6 +157,30 @@ def test_status_of_a_job_that_completed(beowulf: Beowulf, state_home: Path) -> N
     assert "progress   step 7/10  loss 0.25  128 samples/s" in lines
 
 
+def test_status_of_a_job_that_trains_says_what_would_be_lost(
+    beowulf: Beowulf, state_home: Path
+) -> None:
+    directory = make_job(state_home, 1)
+    record_event(directory, "started", attempt=1, ranks=4, pid=1)
+    record_event(directory, "running")
+    train(directory, 0.25)
+    lock = take_lock(directory)
+    assert lock is not None
+    none_yet = "if power fails now you lose 3s, all of it: there is no checkpoint yet"
+    assert f"at risk    {none_yet}" in beowulf("status").stdout.splitlines()
+    checkpoint = directory.checkpoints / "step-00000005"
+    checkpoint.mkdir(parents=True)
+    for name in ("arrays.npz", "manifest.json"):
+        (checkpoint / name).write_bytes(b"x")
+    some = "if power fails now you lose 1s; the newest checkpoint is of step 5"
+    assert f"at risk    {some}" in beowulf("status").stdout.splitlines()
+    assert document(beowulf, "status")["job"]["at_risk_s"] == 1.0
+    os.close(lock)
+    end(directory, "COMPLETED", 0)
+    assert "at risk" not in beowulf("status").stdout
+    assert document(beowulf, "status")["job"]["at_risk_s"] is None
+
+
 def test_a_directory_whose_name_is_no_text(beowulf: Beowulf, tmp_path: Path) -> None:
     odd = tmp_path / os.fsdecode(b"st\xffate")
     end(make_job(odd, 1), "FAILED", 1, "no \udcff text")
@@ -324,3 +348,39 @@ def test_status_gives_no_advice_that_is_not_certain(
          "compute_s": [0.1, 0.1]},
     )  # fmt: skip
     assert "unplugging" not in beowulf("status", "1").stdout
+
+
+# --- What happened --------------------------------------------------------------------------
+
+
+def test_status_tells_a_loss_in_local_time_and_json_in_utc(
+    beowulf: Beowulf, state_home: Path
+) -> None:
+    job = make_job(state_home, 1)
+    hosts = ["head", "node1"]
+    record_event(job, "started", attempt=1, ranks=2, hosts=hosts, time="2026-11-24T13:00:00+00:00")
+    at = {"time": "2026-11-24T13:02:11.250+00:00"}
+    record_event(job, "lost", ranks=[1], hosts=["node1"], step=412, attempt=1, **at)
+    end(job, "COMPLETED", 0)
+    answer = beowulf("status", "1", env={"TZ": "Europe/Berlin"})
+    assert "story      Nov 24 14:02:11 node1 stopped answering (rank 1)\n" in answer.stdout
+    told = document(beowulf, "status", "1")["job"]["story"]
+    assert {"said": "node1 stopped answering (rank 1)", "usual": False,
+            "time": "2026-11-24T13:02:11.250+00:00"} in told  # fmt: skip
+
+
+def test_a_job_to_which_nothing_happened_has_no_story_to_read(
+    beowulf: Beowulf, ended: dict[str, JobDirectory]
+) -> None:
+    assert "story" not in beowulf("status", "1").stdout
+    assert len(document(beowulf, "status", "1")["job"]["story"]) == 3
+
+
+def test_a_long_story_is_shortened_and_says_so(beowulf: Beowulf, state_home: Path) -> None:
+    job = make_job(state_home, 1)
+    for step in range(30):
+        record_event(job, "lost", ranks=[1], hosts=["node1"], step=step, attempt=1)
+    answer = beowulf("status", "1")
+    lines = [line for line in answer.stdout.splitlines() if line.startswith("story")]
+    assert len(lines) == 11
+    assert lines[0] == "story      21 before; all of it: beowulf status --json"

@@ -53,6 +53,13 @@ def test_submitting_goes_there_once(
     assert [words[0] for words in slurm.calls("sbatch")] == ["--test-only", "--parsable"]
 
 
+def test_who_takes_any_node_says_so_in_the_job(work: Path) -> None:
+    assert submit(work, "--any-node") == 0
+    assert submit(work) == 0
+    wanted = [job_root().find(job_id).spec.read_text() for job_id in ("1", "2")]
+    assert ["leave_out = false" in text for text in wanted] == [True, False]
+
+
 def test_who_asks_for_every_node_has_them_counted(work: Path, slurm: FakeSlurm) -> None:
     assert submit(work) == 0
     assert len(slurm.calls("sinfo")) == 1

@@ -12,7 +12,6 @@ from beowulf.hardware.speeds import (
     MBIT,
     judge_speeds,
     node_wires,
-    relative_speeds,
     ring_limit_s,
 )
 from beowulf.job.measured import Measured, read_measured
@@ -117,11 +116,6 @@ def test_whoever_hangs_on_the_slow_cable_it_is_they(
 def test_the_ring_s_limit_is_that_of_the_slowest_wire() -> None:
     limit_s = ring_limit_s(closet(PC(), PC(out=94, into=94), PC()), 3_000_000)
     assert limit_s == pytest.approx(4 / 3 * 3_000_000 / (94 * MBIT))
-
-
-def test_speeds_are_parts_of_the_fastest_one_s() -> None:
-    nodes = closet(PC(gflops=40), PC(gflops=10), PC(gflops=20)).nodes
-    assert relative_speeds(nodes) == {"n1": 1.0, "n2": 0.25, "n3": 0.5}
 
 
 def test_a_recording_of_real_cables_says_the_same() -> None:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from beowulf.job.directory import JobDirectory
 from beowulf.job.heartbeat import Heartbeat, read_heartbeat, read_heartbeats
+from tests.conftest import fill
 
 if TYPE_CHECKING:
-    from beowulf.job.directory import JobDirectory
+    from pathlib import Path
 
 
 def test_a_heartbeat_comes_back_as_it_was(job: JobDirectory) -> None:
@@ -44,3 +46,18 @@ def test_words_of_another_attempt_are_left_out_where_one_is_asked_for(job: JobDi
 def test_what_is_no_heartbeat_counts_as_silence(job: JobDirectory, content: str) -> None:
     job.heartbeat(1).write_text(content)
     assert read_heartbeat(job, 1) is None
+
+
+@pytest.mark.root
+def test_a_full_disk_silences_nobody(small_disk: Path) -> None:
+    job = JobDirectory(small_disk)
+    job.heartbeats.mkdir()
+    for rank in range(2):
+        Heartbeat(rank, attempt=1, step=100_000_000, error="x" * 50).write(job)
+    fill(small_disk)
+    said = [Heartbeat(rank, attempt=1, step=7 + rank) for rank in range(2)]
+    for heartbeat in said:
+        heartbeat.write(job)
+    assert read_heartbeats(job, 2) == said
+    with pytest.raises(OSError, match="No "):  # there is nothing to write over
+        Heartbeat(2, attempt=1).write(job)

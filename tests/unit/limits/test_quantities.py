@@ -38,10 +38,6 @@ def test_latency_is_not_negative() -> None:
         Wire((1e6,), -1e-6)
 
 
-def test_tcp_carries_most_of_a_link_s_nominal_rate() -> None:
-    assert Wire.of_links(100, 1000).bytes_per_s == pytest.approx((11.875e6, 118.75e6))
-
-
 @pytest.mark.parametrize(
     ("field", "job"),
     [

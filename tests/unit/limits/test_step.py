@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from beowulf.errors import InvalidInput
 from beowulf.limits.quantities import Job, Node, Wire
 from beowulf.limits.step import DENSE, FP16, NAIVE, Strategy, best_nodes, step_time
-from tests.unit.limits.nodes import NODES, RATES, SPEEDS
+from tests.unit.limits.nodes import MBIT_100, NODES, RATES, SPEEDS
 
 JOBS = st.builds(
     Job, st.integers(1, 500), st.floats(0, 1e8), st.floats(0, 1), st.sampled_from([1e5, 1e6, 1e9])
@@ -88,7 +88,7 @@ def test_no_other_choice_of_nodes_is_faster_on_a_ring(
 
 
 def test_one_node_alone_may_be_the_best_choice() -> None:
-    nodes, wire = [Node(400), Node(200), Node(100)], Wire.of_links(100, 100, 100)
+    nodes, wire = [Node(400), Node(200), Node(100)], Wire((MBIT_100,) * 3)
     chosen, time = best_nodes(nodes, wire, Job(128, gradient_bytes=2.6e7), NAIVE)
     assert chosen == (0,)
     assert time.wire_s == 0

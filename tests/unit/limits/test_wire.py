@@ -10,8 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beowulf.limits.quantities import Wire
-from beowulf.limits.wire import best_parts, buckets_of, ring_s, weighted_exchange_s
-from tests.unit.limits.nodes import RATES, SIZES, WIRES
+from beowulf.limits.wire import (
+    LEAST_BYTES,
+    MOST_BYTES,
+    best_parts,
+    buckets_of,
+    early_bucket_bytes,
+    ring_s,
+    weighted_exchange_s,
+)
+from tests.unit.limits.nodes import MBIT_100, MBIT_1000, RATES, SIZES, WIRES
 
 
 def test_a_ring_carries_twice_what_each_node_lacks() -> None:
@@ -70,7 +78,7 @@ def test_links_alike_make_it_a_ring_s_time() -> None:
 
 
 def test_one_slow_link_among_three_fast_ones_only_carries_its_own() -> None:
-    wire = Wire.of_links(100, 1000, 1000, 1000)
+    wire = Wire((MBIT_100, *(MBIT_1000,) * 3))
     assert best_parts(wire) == pytest.approx((0, 1 / 3, 1 / 3, 1 / 3))
     assert weighted_exchange_s(wire, 1e7) == pytest.approx(1e7 / 11.875e6)
     assert ring_s(wire, 1e7) == pytest.approx(1.5e7 / 11.875e6)
@@ -84,3 +92,14 @@ def test_buckets_hold_all_and_there_is_one_at_least(
     size_bytes: float, bucket_bytes: float, buckets: int
 ) -> None:
     assert buckets_of(size_bytes, bucket_bytes) == buckets
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "bucket_bytes"),
+    [(0, LEAST_BYTES), (1e5, LEAST_BYTES), (2.6e6, 325_000), (5e6, 625_000), (25e6, MOST_BYTES),
+     (math.inf, MOST_BYTES)],
+)  # fmt: skip
+def test_the_last_bucket_is_a_small_part_of_all_but_not_small_itself(
+    size_bytes: float, bucket_bytes: int
+) -> None:
+    assert early_bucket_bytes(size_bytes) == bucket_bytes

@@ -110,6 +110,16 @@ def test_a_rank_s_own_words_outweigh_the_launcher_s() -> None:
     )
 
 
+def test_a_rank_that_ended_without_a_word_is_named_by_those_that_miss_it() -> None:
+    ended = [
+        heartbeat(0, "failed", exit_code=75, error="cannot go on without rank 1"),
+        heartbeat(1, "running"),
+    ]
+    assert outcome(heartbeats=ended) == Outcome(
+        "FAILED", "rank 1 on node1 ended without a word", 1, can_restart=True
+    )
+
+
 def test_a_launcher_that_returns_0_proves_nothing() -> None:
     silent = [heartbeat(0, "finished", exit_code=0), heartbeat(1, "running")]
     assert outcome(heartbeats=silent, launcher_status=0) == Outcome(
@@ -151,7 +161,7 @@ def test_ranks_that_all_finished_without_proof() -> None:
 def test_ranks_that_others_left_alone_are_started_again() -> None:
     ended = [
         heartbeat(0, "failed", exit_code=75, error="cannot go on without rank 1 (node1)"),
-        heartbeat(1, "running"),
+        heartbeat(1, "failed", exit_code=75, error="cannot go on without rank 0 (node0)"),
     ]
     assert outcome(heartbeats=ended, stop="lost") == Outcome(
         "FAILED", "rank 0 on node0: cannot go on without rank 1 (node1)", 75, can_restart=True

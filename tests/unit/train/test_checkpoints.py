@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import random
@@ -13,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beowulf.errors import CheckpointError
+from beowulf.errors import CheckpointError, Fenced, TrainingError
 from beowulf.train.checkpoints import Checkpoint, CheckpointStore, read_checkpoint
 from beowulf.train.state import PackedState, pack
-from tests.unit.conftest import fill
+from tests.conftest import fill
 
 RUN = {"samples": 1000, "global_batch": 64, "seed": 3}
 PLACES = 200  # where each file is damaged, once per bit flip and once per cut
@@ -246,8 +247,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, name: str, after: int) -> None:
 
 @pytest.mark.parametrize(
     ("call", "after"),
-    [("fsync", 0), ("fsync", 1), ("fsync", 2), ("replace", 0), ("replace", 1), ("mkdir", 0),
-     ("rename", 0)],
+    [("fsync", 0), ("fsync", 1), ("fsync", 2), ("replace", 0), ("mkdir", 0), ("rename", 0)],
 )  # fmt: skip
 def test_a_save_that_fails_leaves_the_older_ones(
     store: CheckpointStore, monkeypatch: pytest.MonkeyPatch, call: str, after: int
@@ -304,11 +304,12 @@ def test_arrays_and_directories_are_flushed_before_a_checkpoint_counts(
     remember("fsync", lambda fd: f"flush {Path(f'/proc/self/fd/{fd}').readlink().name}")
     remember("rename", lambda old, new: f"rename {old.name} {new.name}")
     store.save(checkpoint(20))
-    rename = story.index("rename .step-00000020 step-00000020")
+    (rename,) = (index for index, entry in enumerate(story) if entry.endswith(" step-00000020"))
     before, after = story[:rename], story[rename + 1 :]
-    assert [entry.split(".")[1] for entry in before if "npz" in entry] == ["arrays"]
-    assert [entry.split(".")[1] for entry in before if "json" in entry] == ["manifest"]
-    assert before.count("flush .step-00000020") == 2
+    staging = story[rename].split()[1]
+    assert before[0] == "flush arrays.npz"
+    assert before[1].startswith("flush .manifest.json.")
+    assert before[2:] == [f"flush {staging}"]
     assert after == ["flush checkpoints"]
 
 
@@ -322,14 +323,30 @@ class Payload:
 
 
 def test_nothing_in_a_checkpoint_runs(store: CheckpointStore) -> None:
-    state = PackedState({"$array": 0}, [np.array([Payload()], dtype=object)])
-    path = store.save(Checkpoint(10, RUN, state))
-    with pytest.raises((CheckpointError, ValueError)):
+    path = store.save(checkpoint(10))
+    objects: dict[str, Any] = {"0": np.array([Payload()], dtype=object)}
+    np.savez(path / "arrays.npz", **objects)
+    body = json.loads((path / "manifest.json").read_text())["body"]
+    body["arrays_sha256"] = digest((path / "arrays.npz").read_bytes())
+    proof = digest(json.dumps(body, sort_keys=True).encode())
+    (path / "manifest.json").write_text(json.dumps({"sha256": proof, "body": body}))
+    with pytest.raises(CheckpointError, match="something else than arrays"):
         read_checkpoint(path)
     assert not Payload.ran
     with np.load(path / "arrays.npz", allow_pickle=True) as arrays:
         assert arrays["0"].shape == (1,)
     assert Payload.ran  # so it was dangerous indeed
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_what_only_pickle_could_write_is_refused(store: CheckpointStore) -> None:
+    state = PackedState({"$array": 0}, [np.array([Payload()], dtype=object)])
+    with pytest.raises(TrainingError, match="objects"):
+        store.save(Checkpoint(10, RUN, state))
+    assert names(store) == []
 
 
 def test_a_damaged_newer_checkpoint_does_not_cost_a_valid_one(store: CheckpointStore) -> None:
@@ -339,3 +356,57 @@ def test_a_damaged_newer_checkpoint_does_not_cost_a_valid_one(store: CheckpointS
     for step in (150, 190):  # the run went on from step 100
         store.save(checkpoint(step))
     assert names(store) == ["step-00000150", "step-00000190"]
+
+
+# --- Several writers ----------------------------------------------------------------------
+
+
+def test_two_writers_never_share_a_name(store: CheckpointStore) -> None:
+    """One that was frozen while it wrote goes on when another has written the same step."""
+    other = CheckpointStore(store.directory)
+
+    def meanwhile() -> bool:
+        if len(names(store)) == 1:
+            assert other.save(checkpoint(20)).name == "step-00000020"
+        return True
+
+    store.save(checkpoint(20), meanwhile)
+    loaded = store.load()
+    assert loaded.checkpoint is not None
+    assert is_intact(loaded.checkpoint, checkpoint(20))
+    assert names(store) == ["step-00000020"]
+
+
+def test_who_was_cut_off_gives_no_checkpoint_its_name(store: CheckpointStore) -> None:
+    for step in (5, 30):
+        store.save(checkpoint(step))
+    with pytest.raises(Fenced, match="after step 20"):
+        store.save(checkpoint(20), lambda: False)
+    assert names(store) == ["step-00000005", "step-00000030"]
+
+
+def test_who_is_cut_off_meanwhile_removes_none(store: CheckpointStore) -> None:
+    for step in (5, 30):
+        store.save(checkpoint(step))
+    answers = iter([True, False])
+    with pytest.raises(Fenced):
+        store.save(checkpoint(20), lambda: next(answers))
+    assert names(store) == ["step-00000005", "step-00000020", "step-00000030"]
+
+
+def test_the_same_step_is_not_replaced_by_who_was_cut_off(store: CheckpointStore) -> None:
+    path = store.save(checkpoint(20))
+    with pytest.raises(Fenced):
+        store.save(Checkpoint(20, RUN, checkpoint(10).state), lambda: False)
+    assert is_intact(read_checkpoint(path), checkpoint(20))
+
+
+def test_only_leftovers_of_earlier_attempts_are_removed(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, attempt=3)
+    for name in (".step-00000010", ".step-00000010.2-77-0a", ".step-00000010.3-77-0a",
+                 ".step-00000010.4-77-0a", ".another"):  # fmt: skip
+        (tmp_path / name).mkdir()
+    store.save(checkpoint(20))
+    assert names(store) == [
+        ".another", ".step-00000010.3-77-0a", ".step-00000010.4-77-0a", "step-00000020",
+    ]  # fmt: skip

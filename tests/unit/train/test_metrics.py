@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pytest
 from beowulf.durable import read_json_lines
 from beowulf.train import metrics
 from beowulf.train.metrics import MetricsWriter
+from tests.conftest import fill
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,3 +95,56 @@ def test_a_loss_that_is_no_number_is_kept(path: Path) -> None:
     first, second = read_json_lines(path)
     assert first["loss"] != first["loss"]
     assert second["loss"] == float("inf")
+
+
+@pytest.mark.root
+def test_a_full_disk_loses_no_line(small_disk: Path) -> None:
+    path = small_disk / "metrics.jsonl"
+    writer = MetricsWriter(path)
+    writer.append({"step": 1})
+    filler = fill(small_disk)
+    for step in range(2, 2001):
+        writer.append({"step": step, "more": "x" * 100})
+        if step % 500 == 0:
+            writer.flush()
+            assert steps(path) == [1]
+            assert path.read_bytes().endswith(b"}\n")
+    filler.unlink()
+    writer.flush()
+    assert steps(path) == list(range(1, 2001))
+
+
+def test_a_directory_that_is_gone_is_an_error(tmp_path: Path) -> None:
+    writer = MetricsWriter(tmp_path / "gone" / "metrics.jsonl")
+    with pytest.raises(FileNotFoundError):
+        writer.append({"step": 1})
+
+
+def test_a_server_that_takes_no_lines_now_gets_them_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = MetricsWriter(path)
+    writer.append({"step": 1})
+    with monkeypatch.context() as patch:
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        patch.setattr(metrics, "append", refuse)
+        writer.append({"step": 2})
+        writer.flush()
+    writer.append({"step": 3})
+    writer.flush()
+    assert steps(path) == [1, 2, 3]
+
+
+def test_who_is_replaced_writes_into_nothing(path: Path) -> None:
+    cut_off, next_one = MetricsWriter(path), MetricsWriter(path)
+    cut_off.append({"step": 1})
+    cut_off.flush()
+    assert next_one.forget_after(1) == {"step": 1}
+    next_one.append({"step": 2})
+    next_one.flush()
+    cut_off.append({"step": 2})
+    cut_off.flush()
+    assert steps(path) == [1, 2]
