@@ -130,7 +130,8 @@ def end_steps(slurm_job_id: int) -> None:
         )
         steps = [line.partition("|")[0].strip() for line in answer.splitlines() if "|prted" in line]
         if steps:
-            _ask_slurm(["scancel", "--signal=KILL", *steps])
+            # Through slurmctld: scancel by itself waits for those who don't answer.
+            _ask_slurm(["scancel", "--ctld", "--signal=KILL", *steps])
 
 
 def _ask_slurm(words: Sequence[str]) -> str:

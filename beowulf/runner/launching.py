@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 POLL_S = 0.05
 GRACE_S = 5.0  # between asking a process to end and killing it
+LOST_GRACE_S = 2.0  # the same where ranks were lost, and nothing is to be saved
 # Slurm tells all hosts of a job to end at once: ranks may fail before this process hears of it.
 SETTLE_S = 1.5
 LIMIT_SLACK_S = 5.0  # Slurm looks at its time limits now and then
@@ -89,14 +90,17 @@ class Attempt:
         watch = Watch(directory, site, self.number, self.probe)
         launcher, log_start = _start(directory, environment)
         record_event(directory, "started", attempt=self.number, pid=launcher.pid, **site.story)
+        grace_s = GRACE_S
         try:
             stop = self._wait(launcher, watch)
+            if watch.losses.lost:
+                grace_s = LOST_GRACE_S
             if stop is not None:
                 launcher.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    launcher.wait(GRACE_S)
+                    launcher.wait(grace_s)
         finally:
-            left = end_processes(directory, GRACE_S)
+            left = end_processes(directory, grace_s)
             if left:
                 print(f"could not end processes {left}", file=sys.stderr)
         return stop, self._judge(launcher.wait(), stop, log_start, watch)

@@ -84,12 +84,22 @@ def test_a_node_is_avoided_for_a_while_and_never_the_last_one() -> None:
     avoided = requeue.Avoided()
     nodes = [requeue.Node("node1", 2), requeue.Node("node2", 2)]
     avoided.add(4, "node1", 100.0)
-    assert avoided.wanted_by(4, nodes, 101.0) == "node1"
-    assert avoided.wanted_by(4, nodes[:1], 101.0) == ""
-    assert avoided.wanted_by(5, nodes, 101.0) == ""
-    assert avoided.wanted_by(4, nodes, 101.0 + requeue.AVOIDED_S) == ""
+
+    def wants(avoids: list[str], number: int, there: list[Any], now: float) -> list[str]:
+        return list(avoided.instead_of(avoids, number, there, now))
+
+    assert wants([], 4, nodes, 101.0) == ["node1"]
+    assert wants(["node1"], 4, nodes, 102.0) == ["node1"]
+    assert wants([], 4, nodes[:1], 101.0) == []
+    assert wants(["node1"], 4, nodes[:1], 101.0) == []
+    assert wants([], 5, nodes, 101.0) == []
+    # Whom its owner keeps it off, stays.
+    assert wants(["node3"], 4, nodes, 101.0) == ["node3", "node1"]
+    assert wants(["node2"], 4, nodes, 101.0) == ["node2"]
+    after = 101.0 + requeue.AVOIDED_S
+    assert wants(["node3", "node1"], 4, nodes, after) == ["node3"]
     avoided.forget_all_but([5])
-    assert avoided.wanted_by(4, nodes, 101.0) == ""
+    assert wants(["node1"], 4, nodes, after) == ["node1"]
 
 
 # --- A look at the queue ----------------------------------------------------------------------
@@ -104,6 +114,8 @@ class Slurm:
             "scontrol show nodes": NODES,
             "scontrol show hostnames node[1-4]": "node1\nnode2\nnode3\nnode4\n",
             "scontrol show hostnames node[2-4]": "node2\nnode3\nnode4\n",
+            "scontrol show hostnames node3": "node3\n",
+            "scontrol show hostnames node[1,3]": "node1\nnode3\n",
             "scontrol show job": pending(),
         }
         self.changes: list[str] = []

@@ -333,7 +333,7 @@ def test_hosts_that_slurm_has_given_up_are_left_out(job: Job) -> None:
     assert again["left_out"] == ["node2"]
     assert job.events("started")[-1]["hosts"] == ["node1"]
     # What the launcher could not end on the other host, Slurm does.
-    assert (job.programs / "scancelled").read_text() == "--signal=KILL 71.0\n"
+    assert (job.programs / "scancelled").read_text() == "--ctld --signal=KILL 71.0\n"
 
 
 def test_with_fewer_hosts_than_it_must_have_it_goes_back_to_slurm(job: Job) -> None:

@@ -138,11 +138,20 @@ class Avoided:
         """Keep a job off a node that it has lost."""
         self._until[number] = (node, now + AVOIDED_S)
 
-    def wanted_by(self, number: int, usable: Iterable[Node], now: float) -> str:
-        """Return the node that a job is to avoid; none if there were no other."""
-        node, until = self._until.get(number, ("", 0.0))
-        has_others = any(one.name != node for one in usable)
-        return node if now < until and has_others else ""
+    def instead_of(
+        self, avoids: Sequence[str], number: int, usable: Iterable[Node], now: float
+    ) -> list[str]:
+        """Return the nodes that a job is to avoid, given those that it does.
+
+        Whatever else its owner keeps it off stays so. The lost node is not avoided where there
+        is no other.
+        """
+        if number not in self._until:
+            return list(avoids)
+        node, until = self._until[number]
+        others = [name for name in avoids if name != node]
+        has_place = any(one.name not in (node, *others) for one in usable)
+        return [*others, node] if now < until and has_place else others
 
     def forget_all_but(self, numbers: Iterable[int]) -> None:
         """Forget jobs that Slurm has done with."""
@@ -170,7 +179,7 @@ def has_lost_its_first_node(job: Job) -> bool:
     """Say whether the node that ran the batch script is none of the job's any more."""
     if job.first_node in ("", "n/a", "(null)") or job.nodes in ("", job.first_node):
         return False
-    return job.first_node not in slurm("scontrol", "show", "hostnames", job.nodes).split()
+    return job.first_node not in expanded(job.nodes)
 
 
 def ask_for_less(job: Job, usable: Sequence[Node], avoided: Avoided, now: float) -> None:
@@ -178,14 +187,19 @@ def ask_for_less(job: Job, usable: Sequence[Node], avoided: Avoided, now: float)
     wanted = parsed_job(slurm("scontrol", "show", "job", "--oneliner", str(job.number)))
     if not wanted.restarts:
         return
-    avoids = avoided.wanted_by(job.number, usable, now)
+    avoids = expanded(wanted.avoids)
+    wants = avoided.instead_of(avoids, job.number, usable, now)
     changes: dict[str, int | str] = {}
-    # Several nodes are somebody else's word, and stay.
-    if avoids != wanted.avoids and re.fullmatch(r"[\w.-]*", wanted.avoids):
-        changes["ExcNodeList"] = avoids
-    changes |= smaller(wanted, job.fewest, [node for node in usable if node.name != avoids])
+    if set(wants) != set(avoids):
+        changes["ExcNodeList"] = ",".join(wants)
+    changes |= smaller(wanted, job.fewest, [node for node in usable if node.name not in wants])
     if changes:
         update(job.number, changes)
+
+
+def expanded(names: str) -> list[str]:
+    """Return the nodes that Slurm's short form stands for."""
+    return slurm("scontrol", "show", "hostnames", names).split() if names else []
 
 
 def update(number: int, changes: Mapping[str, int | str]) -> None:
