@@ -39,6 +39,28 @@ def write_file(path: Path, data: bytes, *, sync: bool = True) -> None:
         sync_directory(path.parent)
 
 
+def write_once(path: Path, data: bytes) -> bool:
+    """Make ``path`` with ``data`` unless it is there; say whether it was this call that did.
+
+    A link appears whole, and for one writer only, also where two hosts try at the same moment.
+
+    Raises:
+        OSError: The disk is full or the directory cannot be written.
+    """
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        os.unlink(temporary)  # noqa: PTH108 - the temporary name is a string
+    return True
+
+
 def sync_directory(path: Path) -> None:
     """Make renames inside ``path`` survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -18,7 +18,8 @@
     │   └── NodeUnreachable 3   a node of the lab is off, or does not answer
     └── TrainingError       1   inside a rank: the training library refuses to go on
         ├── WorldSizeError      MPI started another number of ranks than promised
-        └── CheckpointError     no checkpoint can be read, or it belongs to another run
+        ├── CheckpointError     no checkpoint can be read, or it belongs to another run
+        └── RanksLost      75   other ranks are gone, and this one cannot go on without them
 
 The number is the exit status that the command line turns the error into.
 """
@@ -114,6 +115,12 @@ class WorldSizeError(TrainingError):
 
 class CheckpointError(TrainingError):
     """No checkpoint can be read, or it belongs to another run."""
+
+
+class RanksLost(TrainingError):
+    """Other ranks are gone, and this one cannot go on without them, or not any more."""
+
+    exit_status = 75  # EX_TEMPFAIL of sysexits.h: to be tried again
 
 
 def one_line(text: str) -> str:

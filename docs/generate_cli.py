@@ -29,8 +29,10 @@ from beowulf.hardware.accounting import Usage
 from beowulf.hardware.findings import good
 from beowulf.hardware.nodes import parse_reports
 from beowulf.hardware.prediction import Prediction
+from beowulf.job.drill import Plug
 from beowulf.job.paces import Paces, RankPace
 from beowulf.job.record import FINAL_STATES, JobRecord, Progress, State
+from beowulf.job.recovery import Recovery
 from beowulf.lab.machine import Machine
 from beowulf.lab.network import Cable
 from beowulf.lab.status import NodeStatus
@@ -78,6 +80,7 @@ host without which steps would certainly be faster, and by which part at least; 
 | `submit --explain --json` | `{{"schema": {schema}, "explanation": EXPLANATION}}` |
 | `cluster list --json` | `{{"schema": {schema}, "clusters": [{{"name", "host", "user", "port", \
 "fingerprint", "default"}}, ...]}}` |
+| `drill --json` | `{{"schema": {schema}, "drill": DRILL}}` |
 | `fetch --json` | `{{"schema": {schema}, "fetch": {{"id", "directory", "files", "brought", \
 "bytes"}}}}`; of its `files`, `brought` are those that were not there already |
 | `nodes --json` | `{{"schema": {schema}, "cluster": NAME, "nodes": [NODE, ...]}}` |
@@ -116,6 +119,14 @@ and in its `ranks`, for each rank:
 An `EXPLANATION` holds what is known before a job is submitted:
 
 {explanation_fields}
+
+A `DRILL` holds which plug was pulled:
+
+{plug_fields}
+
+and in its `recovery`, in seconds since then, null for what did not happen:
+
+{recovery_fields}
 
 A `NODE` of a cluster holds:
 
@@ -204,6 +215,10 @@ RECORD_FIELDS = {
     "slurm_job_id": "the latest attempt's number in Slurm's queue; null on this computer",
     "paces": "how fast each rank is, by `status` and for a job that averages; else null",
     "plan": "how the job trains and which machines rest, in sentences, where it chose that itself",
+    "story": "what happened, oldest first, by `status`; else empty. Of each its `time`, what is "
+    "`said` of it in plain words, and `usual`: whether it happens to every job",
+    "left_out": "the nodes that it was submitted without since they lost jobs lately, each as the "
+    "`trust` of a node",
     "elapsed_s": "seconds that the latest attempt has run, or null",
 }
 
@@ -243,6 +258,35 @@ EXPLANATION_FIELDS = {
     "script": "the batch script; `@JOB_ID@` and `@JOB_KEY@` stand for what only a job has",
 }
 
+PLUG_FIELDS = {
+    "job_id": "the job's ID",
+    "attempt": "its attempt",
+    "what": "`kill`, `freeze` or `cut`",
+    "host": "on which node",
+    "ranks": "whose plug it was, a list",
+    "pids": "their processes there",
+    "left": "how many ranks there were besides",
+    "step": "the newest step that was known then, or null",
+    "checkpoint_step": "the step of the newest checkpoint then, or null",
+    "steps_per_s": "how fast the job was before, or null",
+}
+
+RECOVERY_FIELDS = {
+    "noticed_s": "when the loss was noticed",
+    "carried_on_s": "when the step that was interrupted had been done again, in place",
+    "ranks": "how many ranks carried on",
+    "step": "the step that was redone",
+    "lost_s": "how long that took more than it would have, as the survivors measured",
+    "restarting_s": "when the job was being started again instead",
+    "restarted_s": "when all its ranks were up again",
+    "from_step": "the step of the checkpoint that it went on from; null for the beginning",
+    "attempt": "the new attempt's number",
+    "steps": "how many steps were done since, of the newest ones",
+    "steps_per_s": "how fast the job is after it, or null",
+    "state": "the job's state, once it is over; else null",
+    "reason": "why it is in this state",
+}
+
 CLUSTER_NODE_FIELDS = {
     "name": "the node's name",
     "state": "in plain words: `free`, `partly busy`, `busy`, `off`, `down`, `drained`, ...",
@@ -257,6 +301,9 @@ CLUSTER_NODE_FIELDS = {
     "reason": "why it is out of work, as Slurm or a person said; empty if nobody did",
     "reason_by": "who said so",
     "jobs": "what runs there: Slurm's `number`, `user`, `name`, `state`, `started_at`",
+    "trust": "`per_cent` is the chance that it lasts a day's work, `why` says why not more; "
+    "`losses` in 28 days, `last_lost_at`, and `left_out_until` while new jobs are kept away from "
+    "it, else null. Null if that is not known",
 }
 
 USAGE_FIELDS = {
@@ -303,7 +350,7 @@ STATES = {
     "QUEUED": "accepted, not started yet",
     "STARTING": "the launcher is starting the ranks",
     "RUNNING": "every rank has started",
-    "RECOVERING": "going on after a node was lost; kept for clusters, not seen today",
+    "RECOVERING": "ranks were lost; it goes on without them, or is started again",
     "COMPLETED": "every rank wrote that it finished",
     "FAILED": "a rank failed, or the supervisor was lost; `reason` says which and why",
     "CANCELLED": "ended by `beowulf cancel`",
@@ -407,6 +454,13 @@ def _json_section() -> str:
         explanation_fields=_table(
             ("field", "meaning"),
             _described((one.name for one in fields(Explanation)), EXPLANATION_FIELDS),
+        ),
+        plug_fields=_table(
+            ("field", "meaning"), _described((one.name for one in fields(Plug)), PLUG_FIELDS)
+        ),
+        recovery_fields=_table(
+            ("field", "meaning"),
+            _described((one.name for one in fields(Recovery)), RECOVERY_FIELDS),
         ),
         cluster_node_fields=_table(
             ("field", "meaning"),

@@ -24,10 +24,11 @@ MOST_CHARACTERS = 300
 VERBS = {
     "submit": "Start a training job and follow it to its end.",
     "jobs": "List your jobs.",
-    "status": "Say how a job is, and why.",
+    "status": "Say how a job is, why, and what happened to it.",
     "logs": "Show what a job prints.",
     "fetch": "Bring a job's files here.",
     "cancel": "End jobs and every process of theirs.",
+    "drill": "Pull a plug of a running job on purpose, and measure how it recovers.",
     "shell": "Open a shell where a rank of a job is.",
     "tunnel": "Reach a port of a job's node from this computer.",
     "wait": "Wait for jobs to end and return their exit status.",

@@ -10,11 +10,14 @@ import click
 
 from beowulf.cli.harmless import line
 from beowulf.job.figures import KEY as FIGURES
+from beowulf.job.slurm_nodes import when_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from beowulf.job.record import JobRecord
+    from beowulf.job.trust import Trust
 
 PLANNED = ("strategy", "predicted_step_s", "step_s")  # of a result
 SCHEMA = 1
@@ -87,9 +90,20 @@ STATE_COLOURS = {
 def say_what_next(record: JobRecord) -> None:
     """Print the commands with which to come back to a job."""
     say(f"job {record.id} ({line(record.name)}) in {line(record.directory)}")
+    for trust in record.left_out:
+        say(f"  {left_out_words(trust)}")
     say(f"  follow: beowulf logs -f {record.id}")
     say(f"  look:   beowulf status {record.id}")
     say(f"  end:    beowulf cancel {record.id}")
+
+
+def left_out_words(trust: Trust, now: datetime | None = None) -> str:
+    """Say until when a node is left out, why, and how to have it back."""
+    until = when_in_words(str(trust.left_out_until), now)
+    return (
+        f"{trust.node} is left out until {until}: it was {line(trust.why)}; "
+        f"beowulf nodes --trust {trust.node} lifts it"
+    )
 
 
 def result_lines(record: JobRecord) -> list[tuple[str, str]]:

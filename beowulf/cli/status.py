@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,14 +23,20 @@ from beowulf.cli.output import (
 )
 from beowulf.cli.parameters import cluster_option, job_argument
 from beowulf.job.directory import JobDirectory
+from beowulf.job.slurm_nodes import MONTHS
 from beowulf.limits.unplug import unplugging
 from beowulf.runner.choice import open_backend
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
     from beowulf.job.record import JobRecord
+    from beowulf.job.story import Told
     from beowulf.limits.unplug import Unplugging
 
 LOG_LINES = 15
+MOST_TOLD = 10
 CERTAIN_STEPS = 16  # with the same shares: fewer prove nothing
 # What Open MPI's launcher says below a rank's own words, which tell more.
 LAUNCHER_NOTICE = re.compile(r"^-{60,}\nprterun .*?^-{60,}\n", re.DOTALL | re.MULTILINE)
@@ -40,7 +47,7 @@ LAUNCHER_NOTICE = re.compile(r"^-{60,}\nprterun .*?^-{60,}\n", re.DOTALL | re.MU
 @cluster_option
 @json_option
 def command(job_id: str | None, cluster: str | None, as_json: bool) -> None:
-    """Say how a job is, and why. Without ID: the newest job."""
+    """Say how a job is, why, and what happened to it. Without ID: the newest job."""
     backend = open_backend(cluster)
     if as_json:
         known = backend.record(job_id)
@@ -74,11 +81,35 @@ def _lines(record: JobRecord) -> list[tuple[str, str]]:
         lines.append(("progress", words))
     lines += [("plan", sentence) for sentence in record.plan]
     lines += _rank_lines(record)
+    lines += [("story", told) for told in story_lines(record.story)]
     if record.state == "COMPLETED":
         lines += [("result", f"{name} = {value}") for name, value in result_lines(record)]
     lines += [("picture", picture) for picture in record.pictures]
     lines.append(("directory", record.directory))
     return lines
+
+
+def story_lines(story: Sequence[Told], now: datetime | None = None) -> list[str]:
+    """Tell what happened to a job, in this computer's time, if it is more than happens to all.
+
+    Of a long story, its end and how much was before.
+    """
+    if all(told.usual for told in story):
+        return []
+    last = story[-MOST_TOLD:]
+    before = len(story) - len(last)
+    earlier = [f"{before} before; all of it: beowulf status --json"] if before else []
+    today = (now or datetime.now(UTC)).astimezone().date()
+    return earlier + [f"{_clock(told.time, today)} {told.said}" for told in last]
+
+
+def _clock(time: str | None, today: date) -> str:
+    """Return a moment to the second, with the day if that is another one."""
+    if time is None:
+        return "??:??:??"
+    moment = datetime.fromisoformat(time).astimezone()
+    day = "" if moment.date() == today else f"{MONTHS[moment.month - 1]} {moment.day} "
+    return f"{day}{moment:%H:%M:%S}"
 
 
 def _rank_lines(record: JobRecord) -> list[tuple[str, str]]:

@@ -62,6 +62,9 @@ RESOURCE_FLAGS = (
 @click.option(
     "--explain", is_flag=True, help="Show what would be run, and why, without submitting it."
 )
+@click.option(
+    "--any-node", is_flag=True, help="Use nodes too that are left out for losing jobs lately."
+)
 @click.option("--detach", is_flag=True, help="Return at once instead of following the job.")
 @cluster_option
 @json_option
@@ -171,6 +174,7 @@ def _apply_flags(spec: JobSpec, flags: dict[str, Any]) -> JobSpec:
         name=fields.name("--name", flags["name"]) if flags["name"] is not None else spec.name,
         command=(*spec.command, *arguments),
         files=files,
+        retry=replace(spec.retry, leave_out=spec.retry.leave_out and not flags["any_node"]),
         environment=spec.environment | _variables(flags["variables"]),
     )
 
@@ -187,7 +191,7 @@ def _variables(settings: tuple[str, ...]) -> dict[str, str]:
 
 def _refuse_with_resume(script: str | None, flags: dict[str, Any]) -> None:
     """A resumed job keeps its code and command: refuse what would change them."""
-    extra = ("array", "after", "name", "variables", "exclude", "directory", "arguments")
+    extra = ("array", "after", "name", "variables", "exclude", "directory", "any_node", "arguments")
     given = ["SCRIPT"] if script is not None else []
     given += [name for name in extra if flags[name]]
     if given:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from beowulf.errors import CommandFailed, one_line
 from beowulf.job.slurm_nodes import NodeState, expand_names, parse_nodes
+from beowulf.job.trust import Trust
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from beowulf.transport.connection import Connection
 
@@ -40,10 +41,11 @@ class NodeJob:
 
 @dataclass(frozen=True)
 class NodeReport:
-    """One node, with the jobs that it works for."""
+    """One node, with the jobs that it works for, and how far it can be trusted if that is known."""
 
     node: NodeState
     jobs: tuple[NodeJob, ...]
+    trust: Trust | None = None
 
     @property
     def since(self) -> str | None:
@@ -54,7 +56,11 @@ class NodeReport:
     def to_json(self) -> dict[str, Any]:
         """Return the node as it stands in the listing's JSON."""
         jobs = [asdict(job) for job in self.jobs]
-        return {**asdict(self.node), "is_up": self.node.is_up, "since": self.since, "jobs": jobs}
+        trust = self.trust.to_json() if self.trust else None
+        return {
+            **asdict(self.node), "is_up": self.node.is_up, "since": self.since, "jobs": jobs,
+            "trust": trust,
+        }  # fmt: skip
 
 
 def ask_nodes(connection: Connection) -> list[NodeReport]:
@@ -71,6 +77,13 @@ def ask_nodes(connection: Connection) -> list[NodeReport]:
     if not reports:
         raise CommandFailed(f"{connection.name}: Slurm has no nodes; look with: beowulf check")
     return reports
+
+
+def with_trust(reports: Sequence[NodeReport], trusts: Mapping[str, Trust]) -> list[NodeReport]:
+    """Return the nodes with the trust in each: a full one where nothing is known against it."""
+    names = [report.node.name for report in reports]
+    found = [trusts.get(name, Trust(name)) for name in names]
+    return [replace(report, trust=trust) for report, trust in zip(reports, found, strict=True)]
 
 
 def parse_reports(told: str) -> list[NodeReport]:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from beowulf import errors
 from beowulf.errors import BeowulfError, ConnectionLost, one_line
-from beowulf.head import cancelling, fetching, following, resumption, submission
+from beowulf.head import cancelling, drilling, fetching, following, resumption, submission, trusting
 from beowulf.head.frames import FrameReader, Peer
 from beowulf.head.records import Slurm, job_root, record_of, records_of
 from beowulf.job.follow import last_words
 from beowulf.job.heartbeat import place_of
-from beowulf.job.record import refuse_unless_running, with_paces
+from beowulf.job.record import in_full, refuse_unless_running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ def record(peer: Peer, document: dict[str, Any]) -> None:
     ``last_words`` asks for the last of what it printed as well, if it failed.
     """
     directory: JobDirectory = fetching.named(document.get("id"))
-    found = with_paces(record_of(directory, Slurm()), directory)
+    found = in_full(record_of(directory, Slurm()), directory)
     wanted = document.get("last_words") and found.state == "FAILED"
     peer.tell(last_words(directory.log) if wanted else b"", job=found.to_json())
 
@@ -70,6 +70,9 @@ ANSWERS: dict[str, Callable[[Peer, dict[str, Any]], None]] = {
     "resume": resumption.resume,
     "cancel": cancelling.cancel,
     "place": place,
+    "aim": drilling.aim,
+    "drill": drilling.drill,
+    "trust": trusting.trust,
     "log": fetching.log,
     "fetch": fetching.fetch,
     "follow": following.follow,

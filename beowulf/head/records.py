@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 NEVER_GIVEN = "it was never given to Slurm; {remedy}"
 SILENT = "{said}; the job is not lost"
+# Of a job that was running, and that Slurm has put back into its queue.
+SOON = "its first node was lost, and Slurm starts it again in a moment"
+AGAIN = "its first node was lost, and it is to be started again: {waits}"
 
 
 def job_root() -> JobRoot:
@@ -104,10 +107,14 @@ def _look(directory: JobDirectory, slurm: Slurm, *, held: bool) -> JobRecord | G
 
 
 def _under_way(record: JobRecord, told: Queued, slurm: Slurm) -> JobRecord:
-    if record.state != "QUEUED" or not told.is_pending:
+    if not told.is_pending:
         return record
+    if record.state != "QUEUED" and told.reason.strip("()") == "BeginTime":
+        return replace(record, state="RECOVERING", reason=SOON)
     waits = waiting_in_words(told.reason, told.node_count, slurm.nodes())
-    return replace(record, reason=waits)
+    if record.state == "QUEUED":
+        return replace(record, reason=waits)
+    return replace(record, state="RECOVERING", reason=AGAIN.format(waits=waits))
 
 
 def _never_given(directory: JobDirectory) -> JobRecord:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from beowulf.durable import write_file
 from beowulf.errors import BeowulfError, InvalidInput, LaunchError
-from beowulf.head import queue
+from beowulf.head import queue, trusting
 from beowulf.head.endings import write_end
 from beowulf.head.frames import JOB_ID
 from beowulf.head.given import keys_of
@@ -78,7 +78,8 @@ def _restart(peer: Peer, directory: JobDirectory, key: str) -> None:
             jobs=str(directory.path.parent),
             python=cluster_python(),
             nodes_up=nodes_up,
-            attempt=record.attempt + 1,
+            attempt=directory.first_unclaimed(record.attempt + 1),
+            **trusting.advice(job_root(), Slurm()),
         )
         parts = peer.hear().document
         script = str(parts["script"]).replace(JOB_ID, directory.job_id)
@@ -87,17 +88,26 @@ def _restart(peer: Peer, directory: JobDirectory, key: str) -> None:
         raise BeowulfError(f"{silent}; nothing was changed: resume again when it does") from None
     write_file(directory.spec, str(parts["spec"]).encode())
     write_file(directory.batch_script, script.encode())
-    _begin_attempt(directory, record, key, parts.get("ranks"))
+    _begin_attempt(directory, record, key, parts)
     _give(directory, key)
 
 
-def _begin_attempt(directory: JobDirectory, last: JobRecord, key: str, ranks: object) -> None:
+def _begin_attempt(
+    directory: JobDirectory, last: JobRecord, key: str, parts: dict[str, Any]
+) -> None:
     """Write down that a new attempt begins.
 
     Until ``exit_code`` is gone, the job is one that is over, and can be resumed.
     """
     directory.slurm_job_id.unlink(missing_ok=True)
-    record_event(directory, "resubmitted", attempt=last.attempt + 1, ranks=ranks, key=key)
+    record_event(
+        directory,
+        "resubmitted",
+        attempt=directory.first_unclaimed(last.attempt + 1),
+        ranks=parts.get("ranks"),
+        key=key,
+        **trusting.story_of(parts),
+    )
 
 
 def _give(directory: JobDirectory, key: str) -> None:

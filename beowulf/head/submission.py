@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from beowulf.durable import write_file
 from beowulf.errors import BeowulfError, InvalidInput, LaunchError
-from beowulf.head import queue
+from beowulf.head import queue, trusting
 from beowulf.head.frames import JOB_ID
 from beowulf.head.given import keys_of, read_claim, remember
 from beowulf.head.queue import SlurmRefused, SlurmSilent, SlurmUnclear
@@ -108,7 +108,10 @@ def _facts(root: JobRoot, *, asks_for_nodes: bool) -> dict[str, Any]:
         nodes_up = queue.nodes_up() if asks_for_nodes else 0
     except SlurmSilent as silent:
         raise _nothing_kept(silent) from None
-    return {"jobs": str(root.path), "python": cluster_python(), "nodes_up": nodes_up}
+    return {
+        "jobs": str(root.path), "python": cluster_python(), "nodes_up": nodes_up,
+        **trusting.advice(root, Slurm()),
+    }  # fmt: skip
 
 
 def _give(directory: JobDirectory, key: str) -> None:
@@ -144,6 +147,7 @@ def _take(
             attempt=1,
             work_directory=request.work_directory,
             key=request.key,
+            **trusting.story_of(final.document),
         )
 
     def name(staging: JobDirectory, job_id: str) -> None:

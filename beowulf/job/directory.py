@@ -131,6 +131,21 @@ class JobDirectory:
         """Return the file that names the one Slurm job that runs an attempt of this job."""
         return self.path / f"claim-{attempt}"
 
+    def first_unclaimed(self, attempt: int) -> int:
+        """Return the first attempt from ``attempt`` on that no Slurm job has begun."""
+        while self.claim(attempt).exists():
+            attempt += 1
+        return attempt
+
+    def survivors(self, attempt: int, number: int) -> Path:
+        """Return the file that says who goes on after the ``number``-th loss in an attempt."""
+        return self.path / f"survivors-{attempt}-{number}"
+
+    @property
+    def hostfile(self) -> Path:
+        """The hosts that are left for the ranks, where some of Slurm's are left out."""
+        return self.path / "hosts"
+
     @property
     def allreduce_rules(self) -> Path:
         """How Open MPI is to add up, written by the batch script on a cluster."""

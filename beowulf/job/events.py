@@ -17,7 +17,12 @@ EventName = Literal[
     "running",
     "resumed",
     "checkpoint_rejected",
+    "checkpoint_failed",
     "planned",
+    "lost",
+    "carried_on",
+    "restarting",
+    "drill",
     "ended",
 ]
 
@@ -30,6 +35,15 @@ def record_event(directory: JobDirectory, event: EventName, **details: object) -
 def read_events(directory: JobDirectory) -> list[dict[str, Any]]:
     """Return the job's story so far, oldest event first."""
     return read_json_lines(directory.events)
+
+
+def time_of(event: dict[str, Any]) -> str | None:
+    """Return when an event happened, ISO 8601 in UTC, or None if that is damaged."""
+    try:
+        moment = datetime.fromisoformat(event["time"]).astimezone(UTC)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    return moment.isoformat(timespec="milliseconds")
 
 
 def utc_now() -> str:

@@ -9,12 +9,14 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Literal
 
 from beowulf.durable import read_json, write_json
-from beowulf.errors import InvalidInput
+from beowulf.errors import InvalidInput, RanksLost
 
 if TYPE_CHECKING:
     from beowulf.job.directory import JobDirectory
 
+KILLED_BY = "killed by "  # begins the error of a rank that a signal ended
 RankState = Literal["running", "finished", "failed"]
+CANNOT_GO_ON = RanksLost.exit_status  # of a rank that is well, but left without others it needs
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,15 @@ class Heartbeat:
     host: str = field(default_factory=platform.node)
     pid: int = field(default_factory=os.getpid)
     time: float = field(default_factory=time.time)
+
+    @property
+    def failed_by_itself(self) -> bool:
+        """Say whether the rank's own script made it fail: nothing from outside did."""
+        return (
+            self.state == "failed"
+            and self.exit_code != CANNOT_GO_ON
+            and not self.error.startswith(KILLED_BY)
+        )
 
     def write(self, directory: JobDirectory) -> None:
         """Replace this rank's file. Not flushed to the disk: it is old in a second."""
@@ -60,7 +71,13 @@ def place_of(directory: JobDirectory, rank: int, attempt: int) -> Heartbeat:
     return heartbeat
 
 
-def read_heartbeats(directory: JobDirectory, ranks: int) -> list[Heartbeat]:
-    """Return what the ranks that have spoken last said, in rank order."""
+def read_heartbeats(
+    directory: JobDirectory, ranks: int, attempt: int | None = None
+) -> list[Heartbeat]:
+    """Return what the ranks that have spoken, in ``attempt`` if given, last said, in rank order."""
     found = (read_heartbeat(directory, rank) for rank in range(ranks))
-    return [heartbeat for heartbeat in found if heartbeat is not None]
+    return [
+        heartbeat
+        for heartbeat in found
+        if heartbeat is not None and attempt in (None, heartbeat.attempt)
+    ]

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from beowulf.durable import parse_json_lines, read_json, read_tail
 from beowulf.errors import InvalidInput, one_line
-from beowulf.job.events import read_events
+from beowulf.job.events import read_events, time_of
 from beowulf.job.heartbeat import read_heartbeats
 from beowulf.job.lock import is_locked
 from beowulf.job.paces import Paces, paces_of
+from beowulf.job.story import Told, stage_of, tell, why_recovering
+from beowulf.job.trust import Trust, read_trusts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,13 +32,6 @@ LOST_SUPERVISOR = (
 TAIL_BYTES = 32_768
 NUMBERS = ("step", "samples", "step_s")  # of a line of metrics
 SPEED_LINES = 32  # the median of so many steps is the speed shown
-PROGRESS_BY_EVENT: dict[str, State] = {
-    "submitted": "QUEUED",
-    "resubmitted": "QUEUED",
-    "started": "STARTING",
-    "running": "RUNNING",
-    "resumed": "RUNNING",
-}
 
 
 @dataclass(frozen=True)
@@ -54,8 +49,9 @@ class Progress:
 class JobRecord:
     """One job as its directory tells it. Times are ISO 8601 in UTC, or None.
 
-    ``paces`` is there only where one job was asked for. ``plan`` says in words how it trains and
-    which nodes rest, where it chose that itself.
+    ``paces`` and ``story`` are there only where one job was asked for. ``plan`` says in words how
+    it trains and which nodes rest, where it chose that itself; ``left_out`` holds the nodes that
+    it was submitted without.
     """
 
     id: str
@@ -76,6 +72,8 @@ class JobRecord:
     slurm_job_id: int | None = None
     paces: Paces | None = None
     plan: tuple[str, ...] = ()
+    story: tuple[Told, ...] = ()
+    left_out: tuple[Trust, ...] = ()
 
     @property
     def can_resume(self) -> bool:
@@ -102,6 +100,8 @@ class JobRecord:
         fields["progress"] = vars(self.progress) if self.progress else None
         fields["pictures"] = list(self.pictures)
         fields["plan"] = list(self.plan)
+        fields["left_out"] = [trust.to_json() for trust in self.left_out]
+        fields["story"] = [vars(told) for told in self.story]
         fields["paces"] = self.paces.to_json() if self.paces else None
         return {**fields, "elapsed_s": self.elapsed_s}
 
@@ -117,6 +117,8 @@ class JobRecord:
         known["progress"] = Progress(**progress) if progress else None
         known["pictures"] = tuple(known.get("pictures") or ())
         known["plan"] = tuple(known.get("plan") or ())
+        known["left_out"] = read_trusts(known.get("left_out"))
+        known["story"] = tuple(Told(**told) for told in known.get("story") or ())
         paces = known.get("paces")
         known["paces"] = Paces.from_json(paces) if paces else None
         return cls(**known)
@@ -137,7 +139,8 @@ def read_record(directory: JobDirectory, *, responsible: bool | None = None) -> 
     submission = _last(latest, "submitted", "resubmitted")
     ended = _last(latest, "ended")
     if responsible and (exit_code is None or not ended):  # of an attempt before, or not yet
-        state, reason = _state_under_way(latest), ""
+        state: State = stage_of(latest)
+        reason = why_recovering(latest) if state == "RECOVERING" else ""
         exit_code, ended = None, {}
     else:
         state, reason = _final_state(directory, exit_code, ended)
@@ -148,11 +151,11 @@ def read_record(directory: JobDirectory, *, responsible: bool | None = None) -> 
         reason=reason,
         directory=str(directory.path),
         exit_code=exit_code if exit_code is not None else _whole(ended.get("exit_code")),
-        ranks=_whole(submission.get("ranks")) or _whole(_last(latest, "started").get("ranks")),
-        attempt=_whole(submission.get("attempt")) or 1,
-        submitted_at=_time_of(events[0]) if events else None,
-        started_at=_time_of(_last(latest, "started")),
-        ended_at=_time_of(ended),
+        ranks=_whole(_last(latest, "started").get("ranks")) or _whole(submission.get("ranks")),
+        attempt=_attempt(latest),
+        submitted_at=time_of(events[0]) if events else None,
+        started_at=time_of(_last(latest, "started")),
+        ended_at=time_of(ended),
         progress=(
             progress_of(read_newest_metrics(directory)) if directory.metrics.name in there else None
         ),
@@ -163,11 +166,16 @@ def read_record(directory: JobDirectory, *, responsible: bool | None = None) -> 
             read_slurm_job_id(directory) if directory.slurm_job_id.name in there else None
         ),
         plan=_sentences(_last(latest, "planned").get("said")),
+        left_out=read_trusts(submission.get("left_out")),
     )
 
 
-def with_paces(record: JobRecord, directory: JobDirectory) -> JobRecord:
-    """Return the record with what is known of single ranks, which takes a file of each to read."""
+def in_full(record: JobRecord, directory: JobDirectory) -> JobRecord:
+    """Return the record with the job's story, and with what is known of single ranks.
+
+    That takes more files to read than a listing should.
+    """
+    record = replace(record, story=tell(read_events(directory)))
     paces = paces_of(read_newest_metrics(directory))
     if paces is None:
         return record
@@ -199,10 +207,10 @@ def read_slurm_job_id(directory: JobDirectory) -> int | None:
         return None
 
 
-def _state_under_way(events: Sequence[dict[str, Any]]) -> State:
-    """Return how far a job is that somebody is responsible for."""
-    names = (str(event.get("event")) for event in reversed(events))
-    return next((PROGRESS_BY_EVENT[name] for name in names if name in PROGRESS_BY_EVENT), "UNKNOWN")
+def _attempt(events: Sequence[dict[str, Any]]) -> int:
+    """Return the number of the attempt that these events, of one submission, have come to."""
+    begun = _last(events, "submitted", "resubmitted", "started", "restarting")
+    return _whole(begun.get("attempt")) or 1
 
 
 def _final_state(
@@ -230,15 +238,6 @@ def _table(value: object) -> dict[str, Any] | None:
 
 def _sentences(value: object) -> tuple[str, ...]:
     return tuple(one_line(str(sentence)) for sentence in value) if isinstance(value, list) else ()
-
-
-def _time_of(event: dict[str, Any]) -> str | None:
-    """Return when an event happened, or None if that is damaged."""
-    try:
-        moment = datetime.fromisoformat(event["time"]).astimezone(UTC)
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return None
-    return moment.isoformat(timespec="milliseconds")
 
 
 def _since_last_submission(events: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import select
 import signal
 import sys
 import time
@@ -20,8 +21,15 @@ from beowulf.durable import see_anew, write_json
 from beowulf.errors import LaunchError, TrainingError
 from beowulf.job.directory import JobDirectory
 from beowulf.job.events import utc_now
-from beowulf.job.heartbeat import Heartbeat, RankState, read_heartbeat, read_heartbeats
+from beowulf.job.heartbeat import (
+    KILLED_BY,
+    Heartbeat,
+    RankState,
+    read_heartbeat,
+    read_heartbeats,
+)
 from beowulf.job.parent import end_with_parent
+from beowulf.job.survivors import newest_survivors
 from beowulf.rank.environment import (
     Placement,
     framework_variables,
@@ -29,11 +37,12 @@ from beowulf.rank.environment import (
     thread_variables,
     usable_cores,
 )
-from beowulf.rank.script import leave, run_command
+from beowulf.rank.script import end_orderly, leave, run_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+LOOK_S = 1.0  # how often a watcher looks whether its rank is still wanted
 FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -68,7 +77,7 @@ def _become_script(directory: JobDirectory, placement: Placement, watcher: int) 
         last = read_heartbeat(directory, placement.rank) or heartbeat
         dataclasses.replace(last, error=error, time=time.time()).write(directory)
         leave(exit_code)
-    sys.exit(0)  # the ordinary way out: exit handlers run, MPI is finalized
+    end_orderly()
 
 
 def forward_to(child: int) -> Callable[[int, object], None]:
@@ -89,7 +98,7 @@ def _watch(directory: JobDirectory, placement: Placement, child: int) -> NoRetur
     """Wait for the script, write how it ended, and end with its status."""
     for number in FORWARDED_SIGNALS:
         signal.signal(number, forward_to(child))
-    _, status = os.waitpid(child, 0)
+    status = _wait(directory, placement, child)
     for number in FORWARDED_SIGNALS:  # nobody is left to forward to, and the end must be written
         signal.signal(number, signal.SIG_IGN)
     ended = os.waitstatus_to_exitcode(status)
@@ -97,14 +106,54 @@ def _watch(directory: JobDirectory, placement: Placement, child: int) -> NoRetur
     last = read_heartbeat(directory, placement.rank)
     if last is None:
         last = Heartbeat(rank=placement.rank, attempt=placement.attempt, pid=child)
-    error = f"killed by {_signal_name(-ended)}" if ended < 0 else last.error
+    error = f"{KILLED_BY}{_signal_name(-ended)}" if ended < 0 else last.error
     state: RankState = "finished" if exit_code == 0 else "failed"
     dataclasses.replace(
         last, state=state, exit_code=exit_code, error=error, time=time.time()
     ).write(directory)
     if exit_code == 0:
         _write_done_if_last(directory, placement)
+    if ended == -signal.SIGKILL:
+        _vanish()
     os._exit(exit_code)
+
+
+def _vanish() -> NoReturn:
+    """End as a killed process does: MPI's launcher tells the others at once then, and lets them be.
+
+    An exit status would be no reason to tell them, and may be one to end them all.
+    """
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("nobody survives that")
+
+
+def _wait(directory: JobDirectory, placement: Placement, child: int) -> int:
+    """Wait for the script and return its status; end it if the others go on without it.
+
+    A rank that was frozen, or out of reach, must not write anything once it wakes.
+    """
+    handle = os.pidfd_open(child)
+    while not select.select([handle], [], [], LOOK_S)[0]:
+        if is_cut_off(directory, placement):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            print(
+                f"beowulf: rank {placement.rank} is ended: the others go on without it",
+                file=sys.stderr,
+                flush=True,
+            )
+            _vanish()
+    os.close(handle)
+    return os.waitpid(child, 0)[1]
+
+
+def is_cut_off(directory: JobDirectory, placement: Placement) -> bool:
+    """Say whether other ranks of this attempt go on without this one, or there is a later one."""
+    if directory.claim(placement.attempt + 1).exists():
+        return True
+    survivors = newest_survivors(directory, placement.attempt)
+    return survivors is not None and placement.rank not in survivors.ranks
 
 
 def _signal_name(number: int) -> str:
@@ -115,19 +164,23 @@ def _signal_name(number: int) -> str:
 
 
 def _write_done_if_last(directory: JobDirectory, placement: Placement) -> None:
-    """Write the job's done-marker if every rank has finished.
+    """Write the job's done-marker if every rank has finished, of those that were not lost.
 
     Each rank writes its own end before it reads the others', so the last one to do
     so sees them all. Two ranks may both be last: they write the same thing.
     """
+    survivors = newest_survivors(directory, placement.attempt)
+    expected = set(range(placement.ranks) if survivors is None else survivors.ranks)
+    if placement.rank not in expected:
+        return
     see_anew(directory.heartbeats)
-    finished = [
+    finished = {
         heartbeat.rank
         for heartbeat in read_heartbeats(directory, placement.ranks)
         if heartbeat.state == "finished" and heartbeat.attempt == placement.attempt
-    ]
-    if len(finished) == placement.ranks:
-        proof = {"time": utc_now(), "ranks": placement.ranks, "attempt": placement.attempt}
+    }
+    if finished >= expected:
+        proof = {"time": utc_now(), "ranks": len(expected), "attempt": placement.attempt}
         write_json(directory.done, proof)
 
 

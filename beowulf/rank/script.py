@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import runpy
 import sys
+import threading
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from beowulf.errors import RanksLost
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 COMMAND_NOT_FOUND = 127
+DETECTOR_THREAD = "OMPI_MCA_mpi_ft_detector_thread"  # set by Open MPI's launcher
 
 
 def run_command(rank: int, words: list[bytes]) -> tuple[int, str]:
@@ -55,6 +60,9 @@ def _run_script(rank: int, words: list[str]) -> tuple[int, str]:
     except SystemExit as end:
         return _status_of(end)
     except BaseException as error:  # noqa: BLE001 - the script's failure, whatever it is
+        if _misses_ranks(error):
+            print(f"beowulf: rank {rank}: {error}", file=sys.stderr, flush=True)
+            return RanksLost.exit_status, str(error)
         frames = _frames_of_script(error)
         _print_traceback(rank, error, frames)
         return 1, traceback.format_exception_only(error)[-1].strip() + _place(error, frames)
@@ -103,3 +111,36 @@ def leave(exit_code: int) -> NoReturn:
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(exit_code)
+
+
+def _misses_ranks(error: BaseException) -> bool:
+    """Say whether a script failed for no other reason than that other ranks are gone."""
+    if isinstance(error, RanksLost):
+        return True
+    mpi = _mpi()
+    if mpi is None or not isinstance(error, mpi.Exception):
+        return False
+    losses = (mpi.ERR_PROC_FAILED, mpi.ERR_PROC_FAILED_PENDING, mpi.ERR_REVOKED)
+    return error.Get_error_class() in losses
+
+
+def _mpi() -> Any:
+    """Return MPI if the script uses it now, without beginning to do so."""
+    mpi = sys.modules.get("mpi4py.MPI")
+    return mpi if mpi is not None and mpi.Is_initialized() and not mpi.Is_finalized() else None
+
+
+def end_orderly() -> NoReturn:
+    """End this process as the interpreter does: threads end, exit handlers run, MPI is left.
+
+    Where MPI watches for lost ranks, MPI_Finalize never returns; there, ranks wait for each other
+    and are gone.
+    """
+    mpi = _mpi()
+    if mpi is None or os.environ.get(DETECTOR_THREAD, "").lower() != "true":
+        sys.exit(0)  # the ordinary way out
+    threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - as multiprocessing does
+    atexit._run_exitfuncs()  # noqa: SLF001 - likewise
+    with contextlib.suppress(mpi.Exception):  # of those who are there
+        mpi.COMM_WORLD.Barrier()
+    leave(0)

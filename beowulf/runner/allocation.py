@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import subprocess
@@ -19,6 +20,7 @@ FIRST_PORT = 60_000
 PORTS = 1_000
 PORTS_PER_JOB = 16  # on one host; jobs that need more use those of the next ones too
 COUNT = re.compile(r"(\d{1,6})(?:\(x(\d{1,6})\))?")
+RESTARTS = re.compile(r"(?:^|\s)Restarts=(\d{1,6})")
 SLURM_TIMEOUT_S = 10.0
 MOST_ANSWER = 200
 
@@ -95,6 +97,40 @@ def parse_down(answer: str) -> list[str]:
     pairs = [line.split(maxsplit=1) for line in answer.splitlines()]
     down = {pair[0] for pair in pairs if len(pair) > 1 and pair[1].startswith("down")}
     return sorted(down)
+
+
+def restarts_of(slurm_job_id: int) -> int:
+    """Return how often Slurm has started this job again, or is about to.
+
+    Raises:
+        LaunchError: It can't be asked.
+    """
+    answer = _ask_slurm(["scontrol", "show", "job", "--oneliner", str(slurm_job_id)])
+    found = RESTARTS.search(answer)
+    return int(found[1]) if found else 0
+
+
+def requeue(slurm_job_id: int) -> None:
+    """Have Slurm end this job and start it again on what nodes there are then.
+
+    Raises:
+        LaunchError: It refuses, or can't be asked.
+    """
+    _ask_slurm(["scontrol", "requeue", str(slurm_job_id)])
+
+
+def end_steps(slurm_job_id: int) -> None:
+    """End what the launcher has started on other hosts, where the launcher could not do so.
+
+    A host that does not answer is told by Slurm when it does.
+    """
+    with contextlib.suppress(LaunchError):
+        answer = _ask_slurm(
+            ["squeue", "--steps", "--noheader", f"--jobs={slurm_job_id}", "--format=%i|%j"]
+        )
+        steps = [line.partition("|")[0].strip() for line in answer.splitlines() if "|prted" in line]
+        if steps:
+            _ask_slurm(["scancel", "--signal=KILL", *steps])
 
 
 def _ask_slurm(words: Sequence[str]) -> str:

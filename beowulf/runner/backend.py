@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from beowulf.job.drill import Plug
     from beowulf.job.follow import News
     from beowulf.job.record import JobRecord
+    from beowulf.job.recovery import Recovery
     from beowulf.runner.arrival import Arrival
     from beowulf.runner.explanation import Explanation
     from beowulf.runner.spec import JobSpec
@@ -130,6 +132,22 @@ class Backend(Protocol):
 
     def shell(self, place: Place) -> int:
         """Open an interactive shell there, inside the job, and return its exit status."""
+
+    def aim(self, job_id: str | None, what: str, rank: int | None, node: str | None) -> Plug:
+        """Return the plug of a running job that is meant, for a drill, without touching it.
+
+        Raises:
+            JobNotFound: No such job.
+            InvalidInput: The job does not run, has no such rank or node, or must not be hit there.
+        """
+
+    def drill(self, plug: Plug) -> Iterator[Recovery]:
+        """Pull a plug on purpose, and yield how the job recovers until it trains again or is over.
+
+        Raises:
+            InvalidInput: The job has changed since; nothing was touched.
+            BeowulfError: The ranks are gone already.
+        """
 
     def carry(
         self, listener: socket.socket, place: Place, port: int, complain: Callable[[str], None]

@@ -49,7 +49,8 @@ def render_local(spec: JobSpec, layout: Layout, *, mpiexec: Path, python: Path) 
         ranks=layout.ranks,
         mpiexec=shlex.quote(str(mpiexec)),
         python=shlex.quote(str(python)),
-        mpi_settings=_as_options(mpi_settings.LOCAL),
+        survives=mpi_settings.can_survive(spec.command),
+        mpi_settings=_as_options(mpi_settings.settings_for(spec.command, mpi_settings.LOCAL)),
     )
 
 
@@ -62,12 +63,14 @@ def render_slurm(  # noqa: PLR0913 - what a job file doesn't know, each named at
     after: tuple[int, ...] = (),
     nodes_up: int,
     attempt: int = 1,
+    left_out: tuple[str, ...] = (),
 ) -> str:
     """Return the batch script of a job on a cluster, for ``sbatch``.
 
     ``directory`` is the job's, ``python`` that of the environment all nodes see, ``comment`` is
     kept by Slurm with the job, ``after`` are Slurm's numbers of jobs that must succeed first.
     A job that asks for nothing gets one rank on each of ``nodes_up`` nodes, with all its cores.
+    No rank runs on the nodes ``left_out``.
 
     Raises:
         InvalidInput: The directory or comment has characters that Slurm would misread.
@@ -78,9 +81,14 @@ def render_slurm(  # noqa: PLR0913 - what a job file doesn't know, each named at
         "output": f"{directory}/supervisor.log",
         "open-mode": "append",
         "comment": _sbatch_word("comment", comment),
-        "no-requeue": None,
+        # What runs on the other nodes goes on when one is lost. When it is the first one, with
+        # the supervisor, Slurm starts the job again; the supervisor counts.
+        "no-kill": None,
+        "requeue": None,
         **dict(_resource_options(spec.resources, nodes_up)),
     }
+    if left_out:
+        options["exclude"] = ",".join(_sbatch_word("node", name) for name in left_out)
     if after:
         options["dependency"] = "afterok:" + ":".join(str(int(number)) for number in after)
     return _render(
@@ -94,7 +102,8 @@ def render_slurm(  # noqa: PLR0913 - what a job file doesn't know, each named at
         python=shlex.quote(python),
         rules=shlex.quote(str(JobDirectory(Path(directory)).allreduce_rules)),
         allreduce_rules=mpi_settings.allreduce_rules(),
-        mpi_settings=_as_options(mpi_settings.CLUSTER),
+        survives=mpi_settings.can_survive(spec.command),
+        mpi_settings=_as_options(mpi_settings.settings_for(spec.command, mpi_settings.CLUSTER)),
     )
 
 

@@ -5,10 +5,9 @@ A lock would not do: the job directory is on NFS, and the first host of a job ma
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from typing import TYPE_CHECKING
+
+from beowulf.durable import write_once
 
 if TYPE_CHECKING:
     from beowulf.job.directory import JobDirectory
@@ -17,22 +16,48 @@ if TYPE_CHECKING:
 def claim(directory: JobDirectory, attempt: int, slurm_job_id: int) -> int:
     """Claim an attempt for a Slurm job, and return the number of the one that has it.
 
-    A job that Slurm starts again has its number still, and so its claim.
-
     Raises:
         OSError: The job directory is gone, or cannot be written.
         ValueError: The claim that is there is damaged.
     """
-    wanted = directory.claim(attempt)
-    # A link appears whole, and for one writer only, also where two hosts try at the same moment.
-    descriptor, temporary = tempfile.mkstemp(dir=directory.path, prefix=f".{wanted.name}.")
+    claim_anew(directory, attempt, slurm_job_id)
+    return int(directory.claim(attempt).read_text())
+
+
+def claim_anew(directory: JobDirectory, attempt: int, slurm_job_id: int) -> bool:
+    """Claim an attempt that nobody has; False if somebody has, be it the same Slurm job.
+
+    Raises:
+        OSError: The job directory is gone, or cannot be written.
+    """
+    return write_once(directory.claim(attempt), f"{slurm_job_id}\n".encode())
+
+
+def claim_next(
+    directory: JobDirectory, submitted: int, slurm_job_id: int, restarts: int
+) -> tuple[int, int]:
+    """Claim the attempt that this start of a Slurm job is; return its number and the claim's owner.
+
+    ``submitted`` is the attempt for which the job was given to Slurm, ``restarts`` how often Slurm
+    has started it again since. Each start after a first one that got as far as its claim is an
+    attempt of its own, with a number that nobody has used: whoever ran the job before may only
+    have been frozen.
+    """
+    if restarts == 0 or claim_of(directory, submitted) != slurm_job_id:
+        return submitted, claim(directory, submitted, slurm_job_id)
+    number = submitted + 1
+    while not claim_anew(directory, number, slurm_job_id):
+        number += 1
+    return number, slurm_job_id
+
+
+def claim_of(directory: JobDirectory, attempt: int) -> int | None:
+    """Return the number of the Slurm job that has an attempt, or None if nobody has.
+
+    Raises:
+        ValueError: The claim that is there is damaged.
+    """
     try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(f"{slurm_job_id}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, wanted)
-    finally:
-        os.unlink(temporary)  # noqa: PTH108 - the temporary name is a string
-    return int(wanted.read_text())
+        return int(directory.claim(attempt).read_text())
+    except FileNotFoundError:
+        return None

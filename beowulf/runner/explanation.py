@@ -56,7 +56,7 @@ def of_this_computer(
         ranks_per_node=layout.ranks,
         threads_per_rank=layout.threads_per_rank,
         averaging=averaging_of(spec.command, work_directory),
-        settings=mpi_settings.LOCAL,
+        settings=mpi_settings.settings_for(spec.command, mpi_settings.LOCAL),
         script=script,
     )
 
@@ -77,7 +77,7 @@ def of_cluster(
         ranks_per_node=each,
         threads_per_rank=wanted.threads_per_rank,
         averaging=averaging_of(spec.command, work_directory),
-        settings=mpi_settings.CLUSTER,
+        settings=mpi_settings.settings_for(spec.command, mpi_settings.CLUSTER),
         script=script,
     )
 

@@ -36,6 +36,15 @@ def table(field: str, value: object) -> dict[str, Any]:
     return value
 
 
+def boolean(field: str, value: object) -> bool:
+    """Return ``value`` if it is true or false."""
+    if not isinstance(value, bool):
+        raise InvalidInput(
+            field, f"must be true or false, not {kind(value)}", f"try {field} = true"
+        )
+    return value
+
+
 def integer(field: str, value: object, lowest: int, highest: int) -> int:
     """Return ``value`` if it is a whole number between the bounds."""
     if isinstance(value, bool) or not isinstance(value, int):

@@ -21,9 +21,9 @@ from beowulf.job.events import record_event
 from beowulf.job.follow import LogReader, News, last_words, news, pieces
 from beowulf.job.heartbeat import place_of
 from beowulf.job.lock import is_locked, take_lock
-from beowulf.job.record import JobRecord, read_record, refuse_unless_running, with_paces
+from beowulf.job.record import JobRecord, in_full, read_record, refuse_unless_running
 from beowulf.job.root import JobRoot
-from beowulf.runner import machine
+from beowulf.runner import drilling, machine
 from beowulf.runner.arrival import Arrival
 from beowulf.runner.backend import Log, Place, still_running
 from beowulf.runner.batch_script import render_local
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from beowulf.job.drill import Plug
+    from beowulf.job.recovery import Recovery
     from beowulf.runner.explanation import Explanation
 
 ELSEWHERE = "set XDG_STATE_HOME to a directory elsewhere"
@@ -202,12 +204,12 @@ class LocalBackend:
     def record(self, job_id: str | None = None) -> JobRecord:
         """Return the record of one job; without ID, of the newest."""
         directory = self._named(job_id)
-        return with_paces(read_record(directory), directory)
+        return in_full(read_record(directory), directory)
 
     def examine(self, job_id: str | None = None) -> tuple[JobRecord, bytes]:
         """Return a job's record and, if it failed, the last of what it printed."""
         directory = self._named(job_id)
-        record = with_paces(read_record(directory), directory)
+        record = in_full(read_record(directory), directory)
         return record, last_words(directory.log) if record.state == "FAILED" else b""
 
     def records(self, last: int | None = None) -> list[JobRecord]:
@@ -258,6 +260,15 @@ class LocalBackend:
         """Open an interactive shell in the job's code and return its exit status."""
         shell = os.environ.get("SHELL") or "/bin/sh"
         return subprocess.run([shell, "-i"], cwd=place.code, check=False).returncode
+
+    def aim(self, job_id: str | None, what: str, rank: int | None, node: str | None) -> Plug:
+        """Return the plug of a running job that is meant, for a drill, without touching it."""
+        directory = self._named(job_id)
+        return drilling.aim(directory, read_record(directory), what, rank, node)
+
+    def drill(self, plug: Plug) -> Iterator[Recovery]:
+        """Pull a plug on purpose, and yield how the job recovers."""
+        return drilling.drill(self.find(plug.job_id), plug)
 
     def carry(
         self, listener: socket.socket, place: Place, port: int, complain: Callable[[str], None]

@@ -31,7 +31,12 @@ def measuring_job(most_nodes: int) -> JobSpec:
     """Return the job that measures as many nodes as are free, up to ``most_nodes``."""
     nodes = "1" if most_nodes == 1 else f"1-{most_nodes}"
     return spec_from(
-        {"name": NAME, "command": COMMAND, "resources": {"nodes": nodes, "time_limit": TIME_LIMIT}}
+        {
+            "name": NAME,
+            "command": COMMAND,
+            "resources": {"nodes": nodes, "time_limit": TIME_LIMIT},
+            "retry": {"leave_out": False},  # a node that lost jobs is measured as well
+        }
     )
 
 

@@ -7,6 +7,10 @@ interface to use is the cluster's business, not a job's: the role ``mpi`` writes
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 KILOBYTE = 1024
 MEGABYTE = 1024 * KILOBYTE
@@ -28,6 +32,16 @@ LOCAL = (
     Setting("btl", "self,sm", "and open no port"),
     Setting("osc", "sm", "shared-memory windows; the others need hardware"),
     YIELD,
+)
+
+# With ``--with-ft ulfm``. The period must be less than a third of the time-out. Without a thread of
+# its own the detector works only inside MPI's calls, and takes a rank that computes for dead; with
+# it, MPI_Finalize never returns, so that it is for ranks which can end without (beowulf.rank).
+SURVIVAL = (
+    Setting("mpi_ft_detector", "true", "notice ranks that are frozen or out of reach"),
+    Setting("mpi_ft_detector_thread", "true", "and ask while they compute"),
+    Setting("mpi_ft_detector_period", "1", "every second"),
+    Setting("mpi_ft_detector_timeout", "4", "and give them up after four of silence"),
 )
 
 CLUSTER = (
@@ -60,6 +74,21 @@ RING = 4
 RING_FROM_BYTES_PER_RANK = 2 * KILOBYTE
 RING_FROM_BYTES = 16 * KILOBYTE
 WORLDS = (2, 16, 32, 64, 128)
+
+
+def can_survive(command: Sequence[str]) -> bool:
+    """Say whether a command's ranks can end without MPI_Finalize: they are a Python script's.
+
+    ``beowulf.rank`` runs such a script itself. Any other program ends as it likes.
+    """
+    return (
+        len(command) > 1 and command[0] in ("python", "python3") and not command[1].startswith("-")
+    )
+
+
+def settings_for(command: Sequence[str], place: tuple[Setting, ...]) -> tuple[Setting, ...]:
+    """Return the settings of a place, and those with which a command's ranks survive others."""
+    return (*place, *SURVIVAL) if can_survive(command) else place
 
 
 def ring_from_bytes(ranks: int) -> int:

@@ -6,14 +6,19 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from beowulf.job.heartbeat import CANNOT_GO_ON, KILLED_BY
+from beowulf.runner.losses import failed_by_itself, first_lost
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from beowulf.job.heartbeat import Heartbeat
 
 FinalState = Literal["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"]
 # "slurm": Slurm ended the job, and nothing says that its owner asked for that.
-Stop = Literal["cancel", "time limit", "done", "slurm"]
+# "failed": a rank's script failed by itself. "lost": ranks are gone, and the others can't go on.
+# "elsewhere": Slurm starts the job again, or has done so; what becomes of it is said there.
+Stop = Literal["cancel", "time limit", "done", "slurm", "failed", "lost", "elsewhere"]
 
 CANCELLED_EXIT_CODE = 143  # 128 + SIGTERM, as a shell reports a terminated program
 TIMEOUT_EXIT_CODE = 124  # as timeout(1) does
@@ -27,11 +32,16 @@ LAUNCHER_NAMES_RANK = re.compile(
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: its state, why in plain words, and its exit status."""
+    """How an attempt ended: its state, why in plain words, and its exit status.
+
+    ``can_restart`` says that ranks were lost: the script did not fail, so that another attempt
+    may do better.
+    """
 
     state: FinalState
     reason: str
     exit_code: int
+    can_restart: bool = False
 
 
 def judge(  # noqa: PLR0913 - each fact that counts, named at the call
@@ -43,24 +53,39 @@ def judge(  # noqa: PLR0913 - each fact that counts, named at the call
     heartbeats: Sequence[Heartbeat],
     log_tail: bytes,
     hosts_down: Sequence[str] = (),
+    hosts_silent: Sequence[str] = (),
+    without: Collection[int] = (),
 ) -> Outcome:
-    """Say how a job ended.
+    """Say how an attempt ended.
 
     Success is proven by the done-marker alone. The launcher's status is the last
-    thing asked: it has been seen to be 0 after ranks were lost.
+    thing asked: it has been seen to be 0 after ranks were lost. ``hosts_down`` are those that
+    Slurm has given up, ``hosts_silent`` those of ranks that stopped answering, and ``without``
+    names the ranks without which the others had gone on.
     """
     if done:
         return Outcome("COMPLETED", "", 0)
     if stop in ("cancel", "time limit", "slurm"):
         return _stopped(stop, hosts_down)
-    failed = [heartbeat for heartbeat in heartbeats if heartbeat.state == "failed"]
-    lost = _rank_lost_with_its_watcher(log_tail)
-    if lost and lost.rank not in {heartbeat.rank for heartbeat in failed}:
-        reason = f"rank {lost.rank} on {lost.host} was killed by signal {lost.signal}"
-        return Outcome("FAILED", reason, 128 + lost.signal)
+    explained = {beat.rank for beat in heartbeats if beat.state == "failed"}.union(without)
+    taken = _rank_lost_with_its_watcher(log_tail)
+    if taken and taken.rank not in explained:
+        reason = f"rank {taken.rank} on {taken.host} was killed by signal {taken.signal}"
+        return Outcome("FAILED", reason, 128 + taken.signal, can_restart=True)
+    if hosts_silent:
+        reason = f"{', '.join(hosts_silent)} stopped answering"
+        return Outcome("FAILED", reason, UNPROVEN_EXIT_CODE, can_restart=True)
+    witness = _told_by_ranks(heartbeats)
+    expected = [rank for rank in range(ranks) if rank not in without]
+    return witness or _failure_without_witness(launcher_status, expected, heartbeats)
+
+
+def _told_by_ranks(heartbeats: Sequence[Heartbeat]) -> Outcome | None:
+    failed = failed_by_itself(heartbeats)
     if failed:
-        return _failure_of(min(failed, key=lambda heartbeat: heartbeat.time))
-    return _failure_without_witness(launcher_status, ranks, heartbeats)
+        return _failure_of(failed)
+    lost = first_lost(heartbeats)
+    return _loss_of(lost) if lost else None
 
 
 def _stopped(stop: Stop, hosts_down: Sequence[str]) -> Outcome:
@@ -94,29 +119,36 @@ def _rank_lost_with_its_watcher(log_tail: bytes) -> LostRank | None:
 
 def _failure_of(first: Heartbeat) -> Outcome:
     """The rank that failed first is the cause; the others were ended because of it."""
+    exit_code = first.exit_code or UNPROVEN_EXIT_CODE
+    cause = first.error or f"exit status {exit_code}"
+    return Outcome("FAILED", f"rank {first.rank} on {first.host} failed: {cause}", exit_code)
+
+
+def _loss_of(first: Heartbeat) -> Outcome:
     where = f"rank {first.rank} on {first.host}"
     exit_code = first.exit_code or UNPROVEN_EXIT_CODE
-    if first.error.startswith("killed by"):
-        return Outcome("FAILED", f"{where} was {first.error}", exit_code)
-    cause = first.error or f"exit status {exit_code}"
-    return Outcome("FAILED", f"{where} failed: {cause}", exit_code)
+    if first.error.startswith(KILLED_BY):
+        return Outcome("FAILED", f"{where} was {first.error}", exit_code, can_restart=True)
+    why = first.error or f"exit status {CANNOT_GO_ON}"
+    return Outcome("FAILED", f"{where}: {why}", exit_code, can_restart=True)
 
 
 def _failure_without_witness(
-    launcher_status: int, ranks: int, heartbeats: Sequence[Heartbeat]
+    launcher_status: int, ranks: Sequence[int], heartbeats: Sequence[Heartbeat]
 ) -> Outcome:
+    """Nothing is proven and nobody says why. Ranks that never came up had not begun."""
+    status = launcher_status if launcher_status >= 0 else 128 - launcher_status
+    began = bool(heartbeats)
     finished = {heartbeat.rank for heartbeat in heartbeats if heartbeat.state == "finished"}
-    missing = [str(rank) for rank in range(ranks) if rank not in finished]
+    missing = [str(rank) for rank in ranks if rank not in finished]
+    silent = f"rank{'s' if len(missing) > 1 else ''} {', '.join(missing[:8])}"
     if not missing:
         reason = "every rank finished, but the last one could not write the proof of it"
-        return Outcome("FAILED", reason, UNPROVEN_EXIT_CODE)
-    silent = f"rank{'s' if len(missing) > 1 else ''} {', '.join(missing[:8])}"
-    if launcher_status == 0:
+    elif status == 0:
         reason = f"mpiexec returned 0, but {silent} never wrote that it finished"
-        return Outcome("FAILED", reason, UNPROVEN_EXIT_CODE)
-    status = launcher_status if launcher_status > 0 else 128 - launcher_status
-    if not heartbeats:
-        return Outcome(
-            "FAILED", f"mpiexec could not start the ranks (exit status {status})", status
-        )
-    return Outcome("FAILED", f"mpiexec ended with status {status} while {silent} ran", status)
+    elif not began:
+        reason = f"mpiexec could not start the ranks (exit status {status})"
+    else:
+        reason = f"mpiexec ended with status {status} while {silent} ran"
+    exit_code = UNPROVEN_EXIT_CODE if not missing else status or UNPROVEN_EXIT_CODE
+    return Outcome("FAILED", reason, exit_code, can_restart=began and bool(missing))

@@ -8,10 +8,11 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from beowulf.runner.allocation import endpoints_of, hosts_of, read_allocation
+from beowulf.errors import LaunchError
+from beowulf.runner.allocation import Allocation, endpoints_of, hosts_of, read_allocation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from beowulf.job.directory import JobDirectory
     from beowulf.runner.spec import JobSpec
@@ -36,6 +37,9 @@ class Site:
     hosts: tuple[str, ...] = ()
     slurm_job_id: int | None = None
     ends_at: float = float("inf")
+    ranks_per_host: tuple[int, ...] = ()
+    is_whole: bool = True
+    """Whether these are all the hosts that Slurm gave."""
 
     @property
     def on_cluster(self) -> bool:
@@ -65,6 +69,10 @@ def given_by_slurm(environ: Mapping[str, str]) -> Site:
         LaunchError: Slurm's variables or commands cannot be understood.
     """
     allocation = read_allocation(environ, hosts_of(environ.get("SLURM_JOB_NODELIST", "")))
+    return _on_cluster(allocation)
+
+
+def _on_cluster(allocation: Allocation, *, is_whole: bool = True) -> Site:
     return Site(
         ranks=allocation.ranks,
         endpoints=endpoints_of(allocation),
@@ -72,7 +80,29 @@ def given_by_slurm(environ: Mapping[str, str]) -> Site:
         hosts=allocation.hosts,
         slurm_job_id=allocation.slurm_job_id,
         ends_at=allocation.ends_at,
+        ranks_per_host=allocation.ranks_per_host,
+        is_whole=is_whole,
     )
+
+
+def anew(site: Site, spec: JobSpec, left_out: Collection[str]) -> Site:
+    """Return the place for another attempt: the same computer, or the same hosts but ``left_out``.
+
+    Raises:
+        LaunchError: No host is left.
+    """
+    if site.slurm_job_id is None:
+        return this_computer(spec)
+    kept = [
+        (host, ranks)
+        for host, ranks in zip(site.hosts, site.ranks_per_host, strict=True)
+        if host not in left_out
+    ]
+    if not kept:
+        raise LaunchError("no host of this job is left")
+    hosts, ranks_per_host = zip(*kept, strict=True)
+    allocation = Allocation(site.slurm_job_id, hosts, ranks_per_host, site.ends_at)
+    return _on_cluster(allocation, is_whole=site.is_whole and len(kept) == len(site.hosts))
 
 
 def launcher_environment(
@@ -85,6 +115,8 @@ def launcher_environment(
         "BEOWULF_RANKS": str(site.ranks),
         "BEOWULF_ENDPOINTS": ",".join(site.endpoints),
     }
+    if not site.is_whole:  # the launcher would start ranks on all that Slurm gave
+        own["BEOWULF_HOSTFILE"] = str(directory.hostfile)
     if os.geteuid() == 0:  # Open MPI refuses root; allowed for this child alone
         own["OMPI_ALLOW_RUN_AS_ROOT"] = own["OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] = "1"
     return {**outer, **spec.environment, **own}

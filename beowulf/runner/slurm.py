@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from beowulf.errors import BeowulfError, ConnectionLost, InvalidInput, Unreachable
 from beowulf.head.frames import JOB_ID
+from beowulf.job.drill import Plug
 from beowulf.job.follow import News
 from beowulf.job.record import JobRecord
+from beowulf.job.recovery import Recovery
 from beowulf.runner.arrival import Arrival
 from beowulf.runner.backend import Log, Place, still_running
 from beowulf.runner.batch_script import prepare, render_slurm
 from beowulf.runner.command import argument_vector, refuse_missing_script
 from beowulf.runner.head_program import Dialogue, HeadProgram
+from beowulf.runner.leaving_out import choose
 from beowulf.runner.manifest import Manifest, list_snapshot
 from beowulf.runner.reconnecting import again_when_lost, for_as_long_as_it_takes
 from beowulf.runner.relay import relay
@@ -91,7 +94,8 @@ class SlurmBackend:
 
         told = self._answer("facts").document
         script = str(_parts(spec, JOB_KEY, told)["script"])
-        return of_cluster(str(self.cluster), spec, int(told["nodes_up"]), script, work_directory)
+        _, nodes_up = choose(spec, told)
+        return of_cluster(str(self.cluster), spec, nodes_up, script, work_directory)
 
     def _number_to_wait_for(self, job_id: str) -> int | None:
         """Return Slurm's number of a job to wait for; None of one that has completed already.
@@ -232,6 +236,18 @@ class SlurmBackend:
             "bash", "-l",
         ])  # fmt: skip
 
+    def aim(self, job_id: str | None, what: str, rank: int | None, node: str | None) -> Plug:
+        """Return the plug of a running job that is meant, for a drill, without touching it."""
+        answer = self._answer("aim", id=job_id, what=what, rank=rank, node=node)
+        return Plug.from_json(answer.document["plug"])
+
+    def drill(self, plug: Plug) -> Iterator[Recovery]:
+        """Pull a plug on purpose, and yield how the job recovers."""
+        with self._head.ask("drill", plug=plug.to_json()) as dialogue:
+            for frame in dialogue.frames():
+                if "recovery" in frame.document:
+                    yield Recovery.from_json(frame.document["recovery"])
+
     def carry(
         self, listener: socket.socket, place: Place, port: int, complain: Callable[[str], None]
     ) -> None:
@@ -259,16 +275,23 @@ def _parts(
     spec: JobSpec, key: str, told: dict[str, Any], after: tuple[int, ...] = ()
 ) -> dict[str, Any]:
     """Return what a job's directory on the head takes besides its files."""
+    left_out, nodes_up = choose(spec, told)
     script = render_slurm(
         spec,
         directory=f"{told['jobs']}/{JOB_ID}",
         python=str(told["python"]),
         comment=f"beowulf:{JOB_ID}:{key}",
         after=after,
-        nodes_up=int(told["nodes_up"]),
+        nodes_up=nodes_up,
         attempt=int(told.get("attempt", 1)),
+        left_out=tuple(one.node for one in left_out),
     )
-    return {"spec": format_spec(spec).decode(), "script": script, "ranks": spec.resources.ranks}
+    return {
+        "spec": format_spec(spec).decode(),
+        "script": script,
+        "ranks": spec.resources.ranks,
+        "left_out": [one.to_json() for one in left_out],
+    }
 
 
 def _records(frame: Frame) -> list[JobRecord]:

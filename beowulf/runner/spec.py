@@ -52,9 +52,10 @@ class Files:
 
 @dataclass(frozen=True)
 class Retry:
-    """How often to start again after a node is lost."""
+    """How often to start again after a node is lost, and whether to keep away from such nodes."""
 
     limit: int = 3
+    leave_out: bool = True
 
 
 @dataclass(frozen=True)
@@ -187,8 +188,11 @@ def _files(table: Mapping[str, Any]) -> Files:
 
 
 def _retry(table: Mapping[str, Any]) -> Retry:
-    fields.refuse_unknown_keys(table, ("limit",), "retry.")
-    return Retry(limit=fields.integer("retry.limit", table.get("limit", 3), 0, MOST_RETRIES))
+    fields.refuse_unknown_keys(table, ("limit", "leave_out"), "retry.")
+    return Retry(
+        limit=fields.integer("retry.limit", table.get("limit", 3), 0, MOST_RETRIES),
+        leave_out=fields.boolean("retry.leave_out", table.get("leave_out", True)),
+    )
 
 
 def format_spec(spec: JobSpec) -> bytes:

@@ -77,6 +77,7 @@ class Automatic(Dense):
             bucket_bytes = bucket_bytes_for(self.wire, BUCKET_BYTES)
         self._switch = LossySwitch() if options.allow and self.wire else Switch()
         super().__init__(comm, self._switch, overlap=overlap, say=say, bucket_bytes=bucket_bytes)
+        self._all = comm
         self.group = comm
         self._everybody = self._wire
 
@@ -91,9 +92,16 @@ class Automatic(Dense):
         self.among(self.group)
         self.use(plan)
 
+    def carry_on(self, comm: MPI.Intracomm) -> None:
+        """Average by ``dense`` among those who are left. Collective."""
+        self._given_up.append(self._switch.way)
+        super().carry_on(comm)
+        self._all, self._everybody = comm, self._wire
+        self.all_together()
+
     def all_together(self) -> None:
         """Average by ``dense`` among all ranks again. Not collective."""
-        self.group = self._comm
+        self.group = self._all
         self.among(self._everybody)
         self._switch.way = Plain()
 
@@ -107,5 +115,5 @@ class Automatic(Dense):
 
     def _apart(self, ranks: tuple[int, ...]) -> MPI.Intracomm:
         mine = 0 if self._comm.rank in ranks else MPI.UNDEFINED
-        group = self._comm.Split(mine, key=self._comm.rank)
+        group = self._all.Split(mine, key=self._comm.rank)
         return group if isinstance(group, MPI.Intracomm) and group else MPI.COMM_SELF

@@ -83,6 +83,13 @@ class Averaging(Protocol):
         """Whether all there is to a run is in what it tracks now, so that it can be saved."""
         return True
 
+    def carry_on(self, comm: MPI.Intracomm) -> None:
+        """Average among those who are left after a loss, and forget the step it came into.
+
+        What ranks tell keeps its places: a rank that was lost told nothing. Collective
+        over those who are left.
+        """
+
     def close(self, *, wait: bool) -> None:
         """Let go of threads and hooks; ``wait`` for them unless another rank may be missing."""
 
@@ -94,11 +101,16 @@ class Naive(Averaging):
 
     def __init__(self, comm: MPI.Comm) -> None:
         self.step = Step()
+        self._rank, self._size = comm.rank, comm.size
         self._comm = comm
 
     def begin(self, samples: int, share: int) -> None:
         """Begin a step."""
         self.step = Step(samples, share)
+
+    def carry_on(self, comm: MPI.Intracomm) -> None:
+        """Average among those who are left."""
+        self._comm = comm
 
     def gradients(self, shaped_as: Any) -> Any:
         """Return arrays of zeros. Not collective."""
@@ -122,10 +134,10 @@ class Naive(Averaging):
             for array, result in zip(found, wide, strict=True):
                 if array is not result:
                     array[...] = result
-        vector = np.zeros(room(self._comm.size))
-        tell(vector, self._comm.rank, self._comm.size, loss, compute_s)
+        vector = np.zeros(room(self._size))
+        tell(vector, self._rank, self._size, loss, compute_s)
         self._comm.Allreduce(MPI.IN_PLACE, vector)
-        return hear(vector, self._comm.size)
+        return hear(vector, self._size)
 
     def close(self, *, wait: bool) -> None:
         """Do nothing."""

@@ -81,7 +81,11 @@ class Balancer:
         """Leave these ranks without samples from now on, and don't ask them with one."""
         self._resting = frozenset(ranks)
         if any(self._shares[rank] for rank in self._resting):
-            self._change(self._best_shares())
+            best = self._best_shares()
+            if not any(best):  # nothing is known of the others yet
+                others = [float(rank not in self._resting) for rank in range(len(self._paces))]
+                best = split(self._global_batch, others)
+            self._change(best)
         self.weights = self._shares
 
     def observe(self, shares: Sequence[int], compute_s: Sequence[float]) -> None:

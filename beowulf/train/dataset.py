@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,9 +19,11 @@ if TYPE_CHECKING:
 
 ALIGNMENT = 64  # bytes: a cache line, and more than any NumPy type asks for
 Data = TypeVar("Data")
+DIRECTORY_VARIABLE = "BEOWULF_SHARED_DIRECTORY"
+USUAL_DIRECTORY = "/dev/shm"  # noqa: S108 - memory; the name in it is a fresh one, and soon gone
 MORE_ROOM = (
-    "make the file system /dev/shm larger (in a container: docker run --shm-size=4g), or keep "
-    "the data on the disk: beowulf submit --env OMPI_MCA_osc_sm_backing_directory=/var/tmp"
+    f"make the file system {USUAL_DIRECTORY} larger (in a container: docker run --shm-size=4g), or "
+    f"keep the data on the disk: beowulf submit --env {DIRECTORY_VARIABLE}=/var/tmp"
 )
 
 
@@ -32,16 +37,16 @@ class Slot:
     size: int
 
 
-def load_once_per_node(comm: MPI.Intracomm, load: Callable[[], Data]) -> tuple[Data, MPI.Win]:
+def load_once_per_node(comm: MPI.Intracomm, load: Callable[[], Data]) -> Data:
     """Call ``load`` on one rank of each node and show its arrays to the node's other ranks.
 
     ``load`` returns an array, or a sequence or mapping of arrays. Every rank gets the
-    same structure of read-only views into one MPI shared-memory window (MPI 4.1,
-    section 12.2.3, MPI_Win_allocate_shared), which must be kept as long as the views.
-    Collective: a missing rank leaves the others of its node waiting.
+    same structure of read-only views into one piece of memory, which lives as long as any
+    view does. (Not one of MPI's windows: Open MPI does not vouch for these once a rank is
+    lost.) Collective: a missing rank leaves the others of its node waiting.
 
     Raises:
-        TrainingError: ``load`` returned something else.
+        TrainingError: ``load`` returned something else, or there is no room for it.
     """
     node = comm.Split_type(MPI.COMM_TYPE_SHARED)
     assert isinstance(node, MPI.Intracomm)  # noqa: S101 - what splitting one gives
@@ -50,28 +55,45 @@ def load_once_per_node(comm: MPI.Intracomm, load: Callable[[], Data]) -> tuple[D
     shape_of = node.bcast((_structure_of(loaded), _lay_out(arrays)) if node.rank == 0 else None)
     structure, slots = shape_of
     total = slots[-1].offset + slots[-1].size if slots else 0
-    window = _allocate(node, total)
-    whole = np.empty(0, np.uint8)
-    if total:
-        memory: Any = window.Shared_query(0)[0]
-        whole = np.frombuffer(memory, np.uint8, count=total)
+    whole = _shared(node, total)
     for array, slot in zip(arrays, slots, strict=False):
         _view(whole, slot)[...] = array
     node.Barrier()  # the others must not look before the data is there
+    node.Free()
     views = [_view(whole, slot) for slot in slots]
     for view in views:
         view.flags.writeable = False
-    return _rebuild(structure, views), window
+    data: Data = _rebuild(structure, views)
+    return data
 
 
-def _allocate(node: MPI.Intracomm, total: int) -> MPI.Win:
-    """Make a window of ``total`` bytes that all ranks of the node see. Collective on the node."""
-    try:
-        return MPI.Win.Allocate_shared(total if node.rank == 0 else 0, 1, comm=node)
-    except MPI.Exception as error:
-        raise TrainingError(
-            f"dataset: {total / 1e6:.0f} MB do not fit into this node's shared memory; {MORE_ROOM}"
-        ) from error
+def _shared(node: MPI.Intracomm, total: int) -> NDArray[np.uint8]:
+    """Return ``total`` bytes that all ranks of the node see. Collective on the node.
+
+    They are a file that has no name any more once everybody has it.
+    """
+    if not total:
+        return np.empty(0, np.uint8)
+    directory = os.environ.get(DIRECTORY_VARIABLE, USUAL_DIRECTORY)
+    path: str | None = None
+    why: str | None = None
+    with contextlib.ExitStack() as stack:
+        if node.rank == 0:
+            try:
+                file = stack.enter_context(tempfile.NamedTemporaryFile(dir=directory))
+                os.posix_fallocate(file.fileno(), 0, total)
+                path = file.name
+            except OSError as error:
+                why = error.strerror or str(error)
+        path, why = node.bcast((path, why))
+        if path is None:
+            raise TrainingError(
+                f"dataset: {total / 1e6:.0f} MB do not fit into this node's shared memory "
+                f"({directory}: {why}); {MORE_ROOM}"
+            )
+        memory = np.memmap(path, np.uint8, "r+", shape=(total,))
+        node.Barrier()  # everybody has it
+    return memory.view(np.ndarray)
 
 
 def _arrays_of(loaded: object) -> list[NDArray[Any]]:

@@ -47,6 +47,8 @@ class Dense(Averaging):
         overlap: Whether buckets may leave during the backward pass; None to try.
         say: Prints a line for people, on one rank.
         bucket_bytes: How large buckets are; None for what suits the gradients.
+        exchange_among: Makes another such exchange for those who are left after a loss;
+            None if one is like the other. Collective.
 
     Attributes:
         traffic: What the latest step sent, and what was found out about overlap.
@@ -54,7 +56,7 @@ class Dense(Averaging):
 
     keeps_equal = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each an option, named at the call
         self,
         comm: MPI.Intracomm,
         exchange: Exchange,
@@ -62,6 +64,7 @@ class Dense(Averaging):
         overlap: bool | None = None,
         say: Callable[[str], None] = print,
         bucket_bytes: int | None = None,
+        exchange_among: Callable[[MPI.Intracomm], Exchange] | None = None,
     ) -> None:
         self.step = Step()
         self.traffic = Traffic()
@@ -69,10 +72,12 @@ class Dense(Averaging):
         self._comm = comm
         self._wire = comm.Dup() if comm.size > 1 else comm
         self._exchange = exchange
+        self._exchange_among = exchange_among
+        self._given_up: list[Exchange] = []  # messages may be under way to where they have room
         self.say = say
-        self._overlap = overlap
         if MPI.Query_thread() < MPI.THREAD_MULTIPLE or comm.size == 1:
-            self._overlap = False
+            overlap = False
+        self._overlap = self._asked_overlap = overlap
         self._trial = Trial()
         self._courier: Courier[tuple[Shipment, Bucket]] | None = None
         self._began_at = time.perf_counter()
@@ -216,6 +221,27 @@ class Dense(Averaging):
         self.traffic.carries(bucket.flat.nbytes)
         if self._wire.size > 1:
             self._exchange(self._wire, bucket)
+
+    def carry_on(self, comm: MPI.Intracomm) -> None:
+        """Average among those who are left, whatever had left in the step that was interrupted.
+
+        What was learned of the script's habits, and of overlap, is learned anew: one rank may
+        have come further than another. Collective.
+        """
+        self.close(wait=False)
+        self.among(comm.Dup())
+        self._overlap, self._trial = self._asked_overlap, Trial()
+        self._modules.clear()
+        self._brought = None
+        self._shipments = [own.shipment for own in self._own]
+        for own in self._own:
+            own.unseal()
+            own.shipment.forget()
+        self._buckets = sum(len(shipment.buckets) for shipment in self._shipments)
+        self.step.overlaps = self.step.is_last_part = False
+        if self._exchange_among is not None:
+            self._given_up.append(self._exchange)
+            self._exchange = self._exchange_among(self._wire)
 
     def among(self, wire: MPI.Intracomm) -> None:
         """Average among the ranks of another communicator from now on; the others do nothing.

@@ -91,6 +91,7 @@ class LocalSteps(Averaging):
         self, comm: MPI.Intracomm, options: DiLoCo, say: Callable[[str], None] = print
     ) -> None:
         self.step = Step()
+        self._rank, self._size = comm.rank, comm.size
         self._comm = comm
         self._alone = Naive(MPI.COMM_SELF)
         self._options = options
@@ -167,9 +168,9 @@ class LocalSteps(Averaging):
         """
         if not self._steps or (self._steps < self._options.inner_steps and not is_last):
             return None
-        size = self._comm.size
+        size = self._size
         vector = np.zeros(room(size))
-        tell(vector, self._comm.rank, size, self._loss, self._compute_s / self._steps)
+        tell(vector, self._rank, size, self._loss, self._compute_s / self._steps)
         if size > 1:
             self._comm.Allreduce(MPI.IN_PLACE, vector)
         for outer in self._outer:
@@ -178,6 +179,12 @@ class LocalSteps(Averaging):
         mean = Told(told.loss_sum / self._samples * self.step.samples, told.compute_s)
         self._forget()
         return mean
+
+    def carry_on(self, comm: MPI.Intracomm) -> None:
+        """Take outer steps among those who are left, from where the latest one ended."""
+        self._comm = comm
+        self._has_begun = False
+        self._forget()
 
     @property
     def is_settled(self) -> bool:

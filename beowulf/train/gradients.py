@@ -84,3 +84,14 @@ def outline_of(value: Any) -> Outline:
             f"gradients: MPI cannot add up {value.dtype}; convert them to float32 or float64"
         )
     return dtype, value.shape
+
+
+def blank(gradients: Gradients) -> None:
+    """Set gradients to zero, in place."""
+    if is_torch_module(gradients):
+        for parameter in gradients.parameters():
+            if parameter.grad is not None:
+                parameter.grad.detach().zero_()
+        return
+    for array in listed(gradients):
+        array[...] = 0.0

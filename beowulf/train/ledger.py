@@ -12,9 +12,10 @@ from beowulf.train.figures import figures_of
 from beowulf.train.metrics import MetricsWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from beowulf.job.directory import JobDirectory
+    from beowulf.job.events import EventName
     from beowulf.train.tally import Tally
 
 HEARTBEAT_EVERY_S = 1.0
@@ -43,14 +44,27 @@ class Ledger:
         return self._metrics is not None
 
     def take_over(self) -> None:
-        """Write the metrics from now on, as the rank that leads while rank 0 rests."""
+        """Write the metrics from now on, as the rank that leads."""
         if self._metrics is None:
             self._metrics = MetricsWriter(self._files.metrics)
 
     def give_back(self) -> None:
-        """Leave the metrics to rank 0 again; what waits must be flushed before."""
-        if self._rank:
-            self._metrics = None
+        """Leave the metrics to the first rank again; what waits must be flushed before."""
+        self._metrics = None
+
+    def go_on(self, step: int, lines: Iterable[dict[str, Any]]) -> None:
+        """Write the metrics from now on, after ``step``, with those ``lines`` that are missing.
+
+        The file is made anew: whoever wrote it before, and still has it open, writes into nothing.
+        """
+        self.take_over()
+        self.flush()
+        last = (self.forget_after(step) or {}).get("step", 0)
+        for line in lines:
+            if last < line["step"] <= step:
+                self.add(line)
+                last = line["step"]
+        self.flush()
 
     def add(self, line: dict[str, Any]) -> None:
         """Add a step's line to the metrics, where they are written."""
@@ -74,6 +88,10 @@ class Ledger:
         self.flush()
         record_event(self._files, "planned", **story)
 
+    def tell(self, event: EventName, **details: object) -> None:
+        """Add an event to the job's story."""
+        record_event(self._files, event, **details)
+
     def look_after(self, now: float, step: int) -> None:
         """Say about once a second, by ``time.monotonic``, that this rank is there."""
         if now - self._heartbeat_at > HEARTBEAT_EVERY_S:
@@ -82,10 +100,15 @@ class Ledger:
                 Heartbeat(self._rank, self._attempt, step=step).write(self._files)
 
     def write_result(
-        self, tally: Tally, hosts: Sequence[str], global_batch: int, gradient_bytes: int
+        self,
+        tally: Tally,
+        hosts: Sequence[str],
+        global_batch: int,
+        gradient_bytes: int,
+        lost: int = 0,
     ) -> None:
-        """Write the run's result; ``hosts`` has one name per rank."""
-        result = {**tally.result(), "world_size": len(hosts)}
+        """Write the run's result; ``hosts`` has a name per rank, ``lost`` of which are gone."""
+        result = {**tally.result(), "world_size": len(hosts) - lost}
         figures = figures_of(self._files.metrics, hosts, global_batch, gradient_bytes)
         if figures is not None:
             result[FIGURES] = figures.to_json()

@@ -7,10 +7,12 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mpi4py import MPI
+
 from beowulf.errors import TrainingError
 from beowulf.train.batches import Batch
 from beowulf.train.figures import bytes_of
-from beowulf.train.gradients import Gradients, as_number
+from beowulf.train.gradients import Gradients, as_number, blank
 from beowulf.train.identical import check_identical
 from beowulf.train.opening import total_steps
 from beowulf.train.rest import News, wait_for_news
@@ -21,14 +23,14 @@ from beowulf.train.timer import StepTimer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mpi4py import MPI
-
     from beowulf.job.directory import JobDirectory
     from beowulf.train.averaging import Averaging
     from beowulf.train.batches import Schedule
     from beowulf.train.control import Told
+    from beowulf.train.everybody import Everybody
     from beowulf.train.guide import Guide
     from beowulf.train.ledger import Ledger
+    from beowulf.train.rescue import Rescue
     from beowulf.train.saving import Saver
     from beowulf.train.tracked import Tracked
 
@@ -45,13 +47,14 @@ class Loop:
         gradient_bytes: How many bytes of gradients a step averages.
     """
 
-    comm: MPI.Intracomm
+    everybody: Everybody
     files: JobDirectory
     averaging: Averaging
     guide: Guide
     tracked: Tracked
     ledger: Ledger
     saver: Saver
+    rescue: Rescue
     say: Callable[[object], None]
     micro_batch: int | None
     has_lent_comm: bool = False
@@ -66,7 +69,7 @@ class Loop:
     _world_size: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self._rank, self._world_size = self.comm.rank, self.comm.size
+        self._rank, self._world_size = self.everybody.rank, self.everybody.size
 
     def batches(self, schedule: Schedule, epochs: int | None, steps: int | None) -> Iterator[Batch]:
         """Yield this rank's part of each step, from where the run stands to its end.
@@ -79,20 +82,33 @@ class Loop:
         self._is_over = self.has_left = False
         total = total_steps(schedule, epochs, steps)
         self._resume(schedule)
-        sees_files = all(self.comm.allgather(self.files.path.is_dir()))  # whoever leads writes
+        sees_files = all(self.everybody.comm.allgather(self.files.path.is_dir()))
         self.guide.begin(
             min(schedule.global_batch, schedule.samples),
             lambda: bool(self.tracked.objects) and sees_files and not self.has_lent_comm,
         )
         try:
             while self.tally.steps < total and not self._is_over:
-                yield from self._train(schedule, total)
-                if self.guide.is_resting:
-                    self._take(wait_for_news(self.comm, self._look_after))
+                try:
+                    yield from self._train(schedule, total)
+                    if self.guide.is_resting:
+                        self._take(wait_for_news(self.everybody.comm, self._look_after))
+                    if self.tally.steps >= total:
+                        self.call_all(is_over=True)
+                except (
+                    MPI.Exception
+                ) as error:  # between two steps; of the script's, none comes here
+                    self.lose(error, is_in_step=False)
+                self.rescue.undo()
         except GeneratorExit:  # perhaps because of an error, which must not wait for anybody
             self.has_left = True
             raise
         self.call_all(is_over=True)
+
+    def lose(self, error: MPI.Exception, *, is_in_step: bool) -> None:
+        """Go on with those who are left, as ``Rescue.lose`` says. Collective over them."""
+        self.rescue.lose(error, self.tally, is_in_step=is_in_step)
+        self.saver.begin()
 
     def average(self, gradients: Gradients, loss: Any) -> float:
         """Average over all ranks, as ``Run.average`` says. Collective."""
@@ -102,7 +118,14 @@ class Loop:
         if not self.tally.samples:  # the first step's are those of every step
             self.gradient_bytes += bytes_of(gradients)
         loss_sum = 0.0 if loss is None else as_number(loss)
-        told = self.averaging.average(gradients, loss_sum, computed_s)
+        if self.rescue.is_undone:
+            return self._undone(gradients)
+        try:
+            told = self.averaging.average(gradients, loss_sum, computed_s)
+        except MPI.Exception as error:
+            self.lose(error, is_in_step=True)
+            return self._undone(gradients)
+        self.rescue.end_averaging()
         mean = told.loss_sum / self.current.samples
         before = self.compute_s  # of this step: a script may average by parts
         both = zip(before, told.compute_s, strict=True) if before else ()
@@ -110,6 +133,11 @@ class Loop:
         self.tally.loss = None if loss is None else mean
         self._timer.go_on_computing()
         return mean
+
+    def _undone(self, gradients: Gradients) -> float:
+        """Let the script go on to the end of a step that is done again after it."""
+        blank(gradients)
+        return self.tally.loss if self.tally.loss is not None else 0.0
 
     def call_all(self, *, is_over: bool) -> None:
         """Have all ranks train again, or end. Collective over those that train so far."""
@@ -128,10 +156,13 @@ class Loop:
         if has_rested:
             self.tally = news.so_far
             self.ledger.reported |= news.reported
-        self.ledger.give_back()
         self._is_over, self.has_left = news.is_over, False
         self.saver.begin()
         self.guide.come_together(news.planned)
+        if self._rank == self.guide.lead:
+            self.ledger.take_over()
+        else:
+            self.ledger.give_back()
 
     def _resume(self, schedule: Schedule) -> None:
         """Go on from the checkpoint, if it fits, or else from the beginning."""
@@ -150,6 +181,7 @@ class Loop:
         for step, epoch, indices in schedule.global_batches(start, total):
             size = len(indices)
             shares, mine = shares_of(size, self.guide.weights)
+            self.rescue.begin_step(self.tally)
             self.averaging.begin(size, shares[rank])
             self.current = Batch(
                 step + 1, epoch + 1, size, shares, indices[mine], self.micro_batch,
@@ -159,10 +191,13 @@ class Loop:
             self.compute_s = ()
             self._timer.begin()
             yield self.current
+            if self.rescue.is_undone:
+                return
             self._timer.rest()
             self._hear_more(self.averaging.end(is_last=step + 1 == total), size)
             step_ns = self._timer.end()
-            wire_s = self._timer.wire_s(self.compute_s, rank) if self.ledger.has_metrics else None
+            keeps = self.ledger.has_metrics or self.rescue.is_on
+            wire_s = self._timer.wire_s(self.compute_s, rank) if keeps else None
             self._end_step(self.current, step_ns, wire_s, total, schedule)
             if self._world_size > 1 and len(self.compute_s) == self._world_size:
                 self._learn(shares, step_ns / 1e9, wire_s)
@@ -186,21 +221,25 @@ class Loop:
         now = time.monotonic()
         if self.averaging.keeps_equal:
             check_identical(self.guide.group, self.tracked.objects, batch.step, total)
+        if not (ledger.has_metrics or self.rescue.is_on):
+            ledger.look_after(now, batch.step)
+            return
+        line = {
+            "step": batch.step,
+            "total_steps": total,
+            "epoch": batch.epoch,
+            "loss": tally.loss,
+            "samples": batch.samples,
+            "step_s": step_ns // 100 / 1e7,  # whole tenths of a microsecond
+            "world_size": self._world_size,
+            "shares": batch.shares,
+            "compute_s": [round(seconds, 7) for seconds in self.compute_s],
+            "wire_s": wire_s,
+        }
+        self.rescue.remember(line)
+        self.rescue.carried_on(batch.step)
         if ledger.has_metrics:
-            ledger.add(
-                {
-                    "step": batch.step,
-                    "total_steps": total,
-                    "epoch": batch.epoch,
-                    "loss": tally.loss,
-                    "samples": batch.samples,
-                    "step_s": step_ns // 100 / 1e7,  # whole tenths of a microsecond
-                    "world_size": self._world_size,
-                    "shares": batch.shares,
-                    "compute_s": [round(seconds, 7) for seconds in self.compute_s],
-                    "wire_s": wire_s,
-                }
-            )
+            ledger.add(line)
             is_owed = self.saver.owes(batch.step, total, now)
             if is_owed and self.tracked.objects and self.averaging.is_settled:
                 ledger.flush()

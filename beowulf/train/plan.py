@@ -31,7 +31,7 @@ IN_PARTS_SLOWNESS = 1.1  # what an exchange in parts takes of the limit at least
 SHARED_BYTES_PER_S = 1e9  # between ranks of one machine
 SAME_WIRE = 1.8  # rates that differ by less may be of one kind of port; the next one has 2.5 times
 GAIN_AT_LEAST = 0.05  # less is within the noise, and not worth to leave what works
-LEAD_GAIN_AT_LEAST = 0.2  # rank 0 does what scripts do on rank 0, so it rests for more only
+LEAD_GAIN_AT_LEAST = 0.2  # the first rank does what scripts do on one, so it rests for more only
 NAMED_GAIN_AT_LEAST = 0.15  # what changes the result is not worth a word for less
 MOST_DILOCO_STEPS = 50  # between two exchanges, by default
 
@@ -50,6 +50,7 @@ class Survey:
             where gradients travel after the backward pass.
         shares: What each rank gets of a batch, if the script has said so.
         may_rest: Whether ranks may be left out.
+        lost: Ranks that there are no more.
     """
 
     nodes: tuple[Node, ...]
@@ -60,11 +61,17 @@ class Survey:
     hidden: float = 0.0
     shares: tuple[float, ...] | None = None
     may_rest: bool = True
+    lost: tuple[int, ...] = ()
+
+    @property
+    def everybody(self) -> tuple[int, ...]:
+        """The ranks that there are."""
+        return tuple(rank for rank in range(len(self.nodes)) if rank not in self.lost)
 
     @property
     def slowness(self) -> float:
         """How many times as long as the limit model says the exchange took."""
-        limit_s = exchange_s(self.wire, self.job, DENSE)
+        limit_s = exchange_s(wire_of(self.wire, self.everybody), self.job, DENSE)
         return self.wire_s / limit_s if limit_s and self.wire_s else 1.0
 
 
@@ -103,10 +110,13 @@ def hidden_part(survey: Survey, without_s: float, with_s: float, computed_s: flo
     The steps with and without overlap are those of a trial, in which ranks computed for
     ``computed_s``.
     """
-    node = replace(survey.nodes[0], samples_per_s=survey.job.batch / computed_s, overhead_s=0.0)
-    wire = _wire_among(survey, range(len(survey.nodes)), DENSE)
-    shares = [float(survey.job.batch), *(0.0 for _ in survey.nodes[1:])]
-    nodes = [node] * len(survey.nodes)
+    everybody = survey.everybody
+    node = replace(
+        survey.nodes[everybody[0]], samples_per_s=survey.job.batch / computed_s, overhead_s=0.0
+    )
+    wire = _wire_among(survey, everybody, DENSE)
+    shares = [float(survey.job.batch), *(0.0 for _ in everybody[1:])]
+    nodes = [node] * len(everybody)
     ideal = step_time(nodes, wire, survey.job, DENSE, shares)
     hideable_s = ideal.compute_s + ideal.wire_s - ideal.step_s
     return min(1.0, max(0.0, (without_s - with_s) / hideable_s)) if hideable_s > 0 else 0.0
@@ -116,23 +126,24 @@ def choose(survey: Survey, allowed: Iterable[Strategy] = ()) -> Plan:
     """Return the best plan among the exact ones and those of ``allowed`` strategies.
 
     All ranks with ``dense`` unless something else is certain to be faster; of plans that are about
-    as fast, the one with more ranks. Rank 0 rests only if that makes steps much shorter.
+    as fast, the one with more ranks. The first rank rests only if that makes steps much shorter.
     """
-    usual = predict(survey, range(len(survey.nodes)), DENSE)
+    lead = survey.everybody[0]
+    usual = predict(survey, survey.everybody, DENSE)
     plans = [
         predict(survey, ranks, strategy)
         for ranks in _choices(survey)
         for strategy in _strategies(survey, ranks, allowed)
     ]
-    with_lead = _best(usual, (plan for plan in plans if 0 in plan.ranks), GAIN_AT_LEAST)
-    return _best(with_lead, (plan for plan in plans if 0 not in plan.ranks), LEAD_GAIN_AT_LEAST)
+    with_lead = _best(usual, (plan for plan in plans if lead in plan.ranks), GAIN_AT_LEAST)
+    return _best(with_lead, (plan for plan in plans if lead not in plan.ranks), LEAD_GAIN_AT_LEAST)
 
 
 def offers(survey: Survey, plan: Plan) -> list[tuple[str, float]]:
     """Return what is faster but changes the result: names, and how many times as fast at most."""
-    if len(plan.ranks) == 1 and len(survey.nodes) == 1:
+    everybody = survey.everybody
+    if len(everybody) == 1:
         return []
-    everybody = range(len(survey.nodes))
     found = []
     if plan.strategy.name != "fp16":
         found.append(("fp16", predict(survey, everybody, _fp16(survey)).step_s))
@@ -192,13 +203,13 @@ def _choices(survey: Survey) -> Iterator[tuple[int, ...]]:
     machine on, as in :func:`beowulf.limits.step.best_nodes`; and each machine by itself, whose
     ranks need no wire.
     """
-    everybody = tuple(range(len(survey.nodes)))
+    everybody = survey.everybody
     yield everybody
     if not survey.may_rest or survey.shares is not None:
         return
     ranks_of: dict[int, list[int]] = {}
-    for rank, machine in enumerate(survey.machines):
-        ranks_of.setdefault(machine, []).append(rank)
+    for rank in everybody:
+        ranks_of.setdefault(survey.machines[rank], []).append(rank)
     if len(ranks_of) == 1:
         return
     speed = {
@@ -229,8 +240,8 @@ def link_kinds(rates: Sequence[float]) -> list[int]:
 def _wire_among(survey: Survey, ranks: Sequence[int], strategy: Strategy) -> Wire:
     """Return the wire as this run gets it, between these ranks alone."""
     if len(ranks) > 1 and len({survey.machines[rank] for rank in ranks}) == 1:
-        if len(ranks) == len(survey.nodes):
-            return _slowed(survey.wire, survey.slowness)
+        if len(ranks) == len(survey.everybody):
+            return _slowed(wire_of(survey.wire, ranks), survey.slowness)
         return Wire((SHARED_BYTES_PER_S,) * len(ranks))
     slowness = survey.slowness
     if strategy.weighted or strategy.sent_part < 1:  # another program than MPI's all-reduce

@@ -74,6 +74,7 @@ class Planner:
         batch: Samples per step.
         hosts: Each rank's host, by name.
         may_rest: Says whether ranks may be left out, by what the script has done so far.
+        lost: The ranks that there are no more.
 
     Attributes:
         plan: What is followed; None until something is known.
@@ -85,7 +86,9 @@ class Planner:
         batch: int,
         hosts: Sequence[str],
         may_rest: Callable[[], bool],
+        lost: tuple[int, ...] = (),
     ) -> None:
+        self.lost = lost
         self.averaging = averaging
         self.plan: Plan | None = None
         self.batch = batch
@@ -101,6 +104,11 @@ class Planner:
     def state(self) -> Planned:
         """Return what those who come back must know."""
         return Planned(self.plan, self._is_over, 2 * self._every_steps)
+
+    def carry_on(self, lost: tuple[int, ...], planned: Planned) -> None:
+        """Plan anew without those who were lost, as seldom as the others do."""
+        self.lost = lost
+        self.begin_anew(replace(planned, plan=None, is_over=False))
 
     def begin_anew(self, planned: Planned | None = None) -> None:
         """Learn again, from steps of all ranks; unless all has been decided."""
@@ -171,9 +179,8 @@ class Planner:
         is_verdict = self._steps == self._verify_at
         self._is_over |= is_verdict
         self._verify_at = -1
-        is_usual = told.plan.strategy.name == DENSE.name and len(told.plan.ranks) == len(
-            self._hosts
-        )
+        everybody = len(self._hosts) - len(self.lost)
+        is_usual = told.plan.strategy.name == DENSE.name and len(told.plan.ranks) == everybody
         if not is_verdict and not is_usual:
             self._verify_at = self._steps + COLD_STEPS + VERIFY_STEPS
         self.plan, self._said = told.plan, told.words
@@ -202,7 +209,8 @@ class Planner:
         plan = self.plan
         if plan is None:
             return {}
-        resting = [rank for rank in range(len(self._hosts)) if rank not in plan.ranks]
+        training = {*plan.ranks, *self.lost}
+        resting = [rank for rank in range(len(self._hosts)) if rank not in training]
         return {
             "strategy": plan.strategy.name,
             "overlap": plan.strategy.overlaps,
@@ -217,7 +225,7 @@ class Planner:
         survey = self._what_is_known(balancer, lead)
         survey = self._survey = replace(survey, may_rest=may_rest)
         plan = choose(survey, self._allowed())
-        usual = predict(survey, range(len(survey.nodes)), DENSE)
+        usual = predict(survey, survey.everybody, DENSE)
         self._before_s = min([usual.step_s, *(self.averaging.traffic.tried or ())])
         if is_early and (len(plan.ranks) > 1 or usual.step_s < plan.step_s * (1 + EARLY_GAIN)):
             return None
@@ -229,7 +237,9 @@ class Planner:
             return None
         self._before_s = median(self._steps_s)
         nodes = tuple(_or_slow(node) for node in balancer.nodes)
-        survey = self._survey = replace(self._survey, nodes=nodes, may_rest=may_rest)
+        survey = self._survey = replace(
+            self._survey, nodes=nodes, may_rest=may_rest, lost=self.lost
+        )
         plan = choose(survey, self._allowed())
         now = predict(survey, self.plan.ranks, self.plan.strategy)
         if plan.ranks == now.ranks or now.step_s < plan.step_s * (1 + GAIN_AGAIN):
@@ -247,7 +257,7 @@ class Planner:
         now_s = median(self._steps_s)
         if survey is None or now_s <= WORSE * self._before_s:
             return None
-        usual = predict(survey, range(len(survey.nodes)), DENSE)
+        usual = predict(survey, survey.everybody, DENSE)
         word = (
             f"{PREFIX}back to dense on all ranks: a step took {now_s * 1e3:.3g} ms, and "
             f"{self._before_s * 1e3:.3g} ms before"
@@ -277,6 +287,7 @@ class Planner:
             job=job,
             wire_s=median(self._waits_s) if self._waits_s else 0.0,
             shares=None if balancer is not None else tuple(map(float, self._shares)),
+            lost=self.lost,
         )
         return replace(survey, hidden=self._hidden(survey, max(computed_s)))
 

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from mpi4py import MPI
 
-from beowulf.errors import TrainingError
+from beowulf.errors import RanksLost, TrainingError
 from beowulf.job.directory import JobDirectory
 from beowulf.train.batches import Batch, Schedule
 from beowulf.train.dataset import load_once_per_node
+from beowulf.train.everybody import Everybody
 from beowulf.train.guide import Guide
 from beowulf.train.ledger import Ledger
 from beowulf.train.loop import Loop
 from beowulf.train.opening import check_world_size, open_directory, weights_of
+from beowulf.train.rescue import Rescue
 from beowulf.train.saving import Saver
 from beowulf.train.strategy import averaging_named
 from beowulf.train.tracked import Tracked
@@ -80,32 +82,50 @@ class Run:
                 raise TrainingError(f"{name}: {value} must be 1 or more")
         if seed < 0:
             raise TrainingError(f"seed: {seed} must be 0 or more")
-        self._comm = MPI.COMM_WORLD.Dup()
-        self.rank = self._comm.rank
-        self.world_size = self._comm.size
-        check_world_size(self.world_size)
+        comm = MPI.COMM_WORLD.Dup()
+        check_world_size(comm.size)
+        everybody = self._everybody = Everybody(comm)
         self.global_batch = global_batch
         self.seed = seed
-        weights = weights_of(shares, self.world_size)
+        weights = weights_of(shares, everybody.size)
         self.attempt = int(os.environ.get("BEOWULF_ATTEMPT", "1"))
-        self._files = open_directory(self._comm)
-        self._averaging = averaging_named(averaging, self._comm, overlap=overlap, say=self.say)
-        self._guide = Guide(self._comm, self._averaging, weights, is_balanced=shares is None)
-        self._tracked = Tracked(self._comm)
-        self._ledger = Ledger(self._files, self.rank, self.attempt)
+        self._files = open_directory(comm)
+        self._averaging = averaging_named(averaging, comm, overlap=overlap, say=self.say)
+        self._guide = Guide(everybody, self._averaging, weights, is_balanced=shares is None)
+        self._tracked = Tracked(everybody)
+        self._ledger = Ledger(self._files, everybody.rank, self.attempt)
         self._saver = Saver(self._files, checkpoint_every_s, checkpoint_every_steps)
-        self._windows: list[MPI.Win] = []
+        rescue = Rescue(
+            everybody,
+            self._files,
+            self.attempt,
+            self._averaging,
+            self._guide,
+            self._tracked,
+            self._ledger,
+        )
         self._loop = Loop(
-            self._comm,
+            everybody,
             self._files,
             self._averaging,
             self._guide,
             self._tracked,
             self._ledger,
             self._saver,
+            rescue,
             self.say,
             micro_batch,
         )
+
+    @property
+    def rank(self) -> int:
+        """This rank's place in ``comm``: its number, unless a lower one was lost."""
+        return self._everybody.comm.rank
+
+    @property
+    def world_size(self) -> int:
+        """How many ranks there are: those at the start, less those that were lost."""
+        return self._everybody.comm.size
 
     @property
     def comm(self) -> MPI.Intracomm:
@@ -116,8 +136,11 @@ class Run:
 
         Raises:
             TrainingError: Inside the loop, where somebody rests.
+            RanksLost: Inside the loop, in a step that others may not do again.
         """
         self._loop.has_lent_comm = True
+        if self._loop.rescue.is_undone:
+            raise RanksLost("comm: ranks were lost while the script talked to them")
         if self._loop.has_left:
             self._loop.call_all(is_over=True)
         if self._guide.somebody_rests:
@@ -125,7 +148,7 @@ class Run:
                 "comm: a machine rests, so that it cannot take part; open the run with "
                 "averaging=train.Auto(rest=False)"
             )
-        return self._comm
+        return self._everybody.comm
 
     @property
     def weights(self) -> tuple[float, ...]:
@@ -169,7 +192,7 @@ class Run:
 
     def say(self, text: object) -> None:
         """Print on one rank alone: rank 0, or, while it rests, the first that does not."""
-        if self.rank == self._guide.lead:
+        if self._everybody.rank == self._guide.lead:
             print(text, flush=True)
 
     def dataset(self, load: Callable[[], Data]) -> Data:
@@ -186,9 +209,7 @@ class Run:
                 "dataset: a machine rests, so that it cannot load the data now; call it before "
                 'the loop, or open the run with averaging="dense"'
             )
-        data, window = load_once_per_node(self._comm, load)
-        self._windows.append(window)  # the views are gone with it, so it stays to the end
-        return data
+        return load_once_per_node(self._everybody.comm, load)
 
     def track(self, **objects: Any) -> None:
         """Name what the run consists of: it starts equal everywhere and is kept safe.
@@ -274,11 +295,21 @@ class Run:
 
     def _finish(self) -> None:
         """Write the result once every rank has come this far. Collective."""
-        hosts = self._comm.gather(MPI.Get_processor_name())
-        self._comm.Barrier()
-        if hosts is not None:
-            loop = self._loop
-            self._ledger.write_result(loop.tally, hosts, self.global_batch, loop.gradient_bytes)
+        everybody, loop = self._everybody, self._loop
+        while True:
+            try:
+                everybody.comm.Barrier()
+                break
+            except MPI.Exception as error:
+                loop.lose(error, is_in_step=False)
+        if everybody.rank == everybody.first:
+            self._ledger.write_result(
+                loop.tally,
+                everybody.hosts,
+                self.global_batch,
+                loop.gradient_bytes,
+                len(everybody.lost),
+            )
         if JobDirectory.of_this_rank() is None:  # nobody else will tell
             for name, value in self._ledger.reported.items():
                 self.say(f"{name}: {value}")

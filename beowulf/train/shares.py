@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from beowulf.errors import TrainingError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
 
 EQUAL = "equal"
@@ -72,3 +72,9 @@ def parse_shares(text: str) -> tuple[float, ...]:
         raise TrainingError(f"shares: {text!r} must be {EQUAL} or look like 5:2:1:0") from None
     check_weights(weights)
     return weights
+
+
+def without(weights: Sequence[float], lost: Container[int]) -> tuple[float, ...]:
+    """Return weights with none for those who are lost; equal ones if no other had any."""
+    left = tuple(0.0 if rank in lost else weight for rank, weight in enumerate(weights))
+    return left if any(left) else tuple(float(rank not in lost) for rank in range(len(weights)))

@@ -82,9 +82,14 @@ class Shipment:
         with self._lock:
             self._missing[self._bucket_of[index]] += 1
 
+    def forget(self) -> None:
+        """Take back what is ready and what has left: the step begins anew."""
+        with self._lock:
+            self._left = 0
+            self._missing[:] = self._members
+
     def send_rest(self, send: Callable[[Bucket], None]) -> None:
         """Send what has not left yet, and expect the next step's gradients."""
         for bucket in self.buckets[self._left :]:
             send(bucket)
-        self._left = 0
-        self._missing[:] = self._members
+        self.forget()

@@ -88,6 +88,11 @@ def _pack_tensor(tensor: Any, arrays: list[NDArray[Any]]) -> dict[str, Any]:
     return {"$tensor": _add(arrays, flat.numpy()), "type": name, "shape": list(tensor.shape)}
 
 
+def copied(packed: PackedState) -> PackedState:
+    """Return a packed state that keeps as it is whatever becomes of what was packed."""
+    return PackedState(packed.tree, [array.copy() for array in packed.arrays])
+
+
 def restore(tracked: dict[str, Any], packed: PackedState, optional: str | None = None) -> None:
     """Put a packed state into the tracked objects, in place.
 

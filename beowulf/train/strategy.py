@@ -50,7 +50,9 @@ def averaging_named(
         return LocalSteps(comm, options, say)
     if isinstance(options, Auto):
         return Automatic(comm, options, overlap=overlap, say=say)
-    return Dense(comm, options.exchange(comm), overlap=overlap, say=say)
+    return Dense(
+        comm, options.exchange(comm), overlap=overlap, say=say, exchange_among=options.exchange
+    )
 
 
 def with_options(choice: Any) -> Options:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from beowulf.errors import CheckpointError
+from beowulf.train.beginning import Beginning
 from beowulf.train.checkpoints import Checkpoint
-from beowulf.train.state import OWN, broadcast, pack, restore
+from beowulf.train.state import OWN, broadcast, copied, pack, restore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mpi4py import MPI
-
     from beowulf.train.averaging import Averaging
     from beowulf.train.batches import Schedule
+    from beowulf.train.everybody import Everybody
     from beowulf.train.state import PackedState
 
 
@@ -23,11 +23,13 @@ class Tracked:
 
     Attributes:
         objects: What the script tracks, by name; empty before it has said so.
+        beginning: What a step may change of that before it averages.
     """
 
-    def __init__(self, comm: MPI.Intracomm) -> None:
+    def __init__(self, everybody: Everybody) -> None:
         self.objects: dict[str, Any] = {}
-        self._comm = comm
+        self.beginning = Beginning({})
+        self._everybody = everybody
         self._kept: dict[str, Any] = {}  # what is tracked, and what the averaging adds
         self._restored: Checkpoint | None = None
 
@@ -47,13 +49,15 @@ class Tracked:
         """
         self.objects = objects
         self._kept = {**objects, **averaging.adopt(objects)}
-        checkpoint = load() if self._comm.rank == 0 else None
-        about = self._comm.bcast(checkpoint and (checkpoint.step, checkpoint.run))
+        comm = self._everybody.comm
+        checkpoint = load() if comm.rank == 0 else None
+        about = comm.bcast(checkpoint and (checkpoint.step, checkpoint.run))
         first = checkpoint.state if checkpoint else None
-        if first is None and self._comm.rank == 0:
+        if first is None and comm.rank == 0:
             first = self.packed()
-        state = broadcast(self._comm, first)
-        restore(self._kept, state, optional=OWN)
+        state = broadcast(comm, first)
+        self.set_to(state)
+        self.beginning = Beginning(self._kept)
         if about is not None:
             self._restored = Checkpoint(about[0], about[1], state)
 
@@ -80,6 +84,18 @@ class Tracked:
         """Return all that a checkpoint holds. Arrays are not copied: use it at once."""
         return pack(self._kept)
 
+    def copied(self) -> PackedState:
+        """Return all that a checkpoint holds, as it is now."""
+        return copied(self.packed())
+
+    def set_to(self, state: PackedState) -> None:
+        """Set what is tracked to what it was, in place.
+
+        Raises:
+            CheckpointError: The state is of other objects.
+        """
+        restore(self._kept, state, optional=OWN)
+
     def checkpoint(self, step: int, schedule: Schedule) -> Checkpoint:
         """Return the run after ``step``. Arrays are not copied: save it at once."""
         return Checkpoint(step, dict(vars(schedule)), self.packed())
@@ -89,6 +105,8 @@ class Tracked:
 
         Collective over all ranks: a missing one leaves the others waiting.
         """
-        state = broadcast(self._comm, self.packed() if self._comm.rank == lead else None, lead)
+        everybody = self._everybody
+        mine = self.packed() if everybody.rank == lead else None
+        state = broadcast(everybody.comm, mine, everybody.place_of(lead))
         if has_rested:
-            restore(self._kept, state, optional=OWN)
+            self.set_to(state)

@@ -24,7 +24,7 @@ def words_of(
     hosts: Sequence[str],
 ) -> tuple[str, ...]:
     """Return lines about a plan; ``usual`` is what all ranks would do with ``dense``."""
-    ranks = range(len(survey.nodes))
+    ranks = survey.everybody
     machines = {survey.machines[rank] for rank in ranks}
     resting = [rank for rank in ranks if rank not in plan.ranks]
     lines = [f"{PREFIX}{_how(plan, hosts, len(machines))}: {_step(plan)}"]

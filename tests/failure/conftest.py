@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from beowulf.job.directory import JobDirectory
+from beowulf.job.events import read_events
 from beowulf.job.heartbeat import Heartbeat, read_heartbeats
 from tests.conftest import BEOWULF, Beowulf
 
@@ -36,6 +37,17 @@ with train.Run(global_batch=8, checkpoint_every_steps=5) as run:
 """
 
 
+# Ranks that talk without beowulf.train: nobody of them can carry on without another.
+TALK = """
+import time
+from mpi4py import MPI
+
+for _ in range(3000):
+    MPI.COMM_WORLD.allreduce(1)
+    time.sleep(0.05)
+"""
+
+
 @pytest.fixture
 def slow_script(tmp_path: Path) -> Path:
     """A script whose training takes minutes unless something happens to it."""
@@ -49,6 +61,16 @@ def write_script(tmp_path: Path, text: str) -> Path:
     script = directory / "train.py"
     script.write_text(text)
     return script
+
+
+def job_file(script: Path, ranks: int, retries: int) -> Path:
+    """Write a job file that says how often lost ranks are started again."""
+    path = script.parent / "job.toml"
+    path.write_text(
+        f'command = ["python", "{script.name}"]\n'
+        f"resources.ranks = {ranks}\nretry.limit = {retries}\n"
+    )
+    return path
 
 
 class Job:
@@ -83,6 +105,10 @@ class Job:
         """Wait until metrics of ``step`` are written and return every rank's heartbeat."""
         self.wait_until(lambda: any(line["step"] >= step for line in self.metrics()))
         return read_heartbeats(self.directory, self.status()["ranks"])
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return the events of this name in the job's story."""
+        return [event for event in read_events(self.directory) if event["event"] == name]
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the job's metrics so far."""

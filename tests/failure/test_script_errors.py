@@ -38,6 +38,7 @@ def test_exception_on_one_rank_ends_the_job_with_its_traceback(
     assert "failed: ValueError: no such luck" in answer.stderr
     status = beowulf("status")
     assert "ValueError: no such luck" in status.stdout
+    assert "attempt" not in status.stdout  # to start it again would not help
 
 
 WHILE_GRADIENTS_TRAVEL = """

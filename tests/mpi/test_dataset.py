@@ -30,7 +30,7 @@ def check_everybody_sees_the_same(directory: str) -> None:
             "records": records,
         }
 
-    data, _window = load_once_per_node(comm, load)
+    data = load_once_per_node(comm, load)
     assert list(data) == ["images", "labels", "empty", "fortran", "records"]
     np.testing.assert_array_equal(data["images"].ravel(), np.arange(60))
     np.testing.assert_array_equal(data["labels"], np.arange(7) * 10)
@@ -46,15 +46,15 @@ def check_everybody_sees_the_same(directory: str) -> None:
 
 def check_structures() -> None:
     comm = MPI.COMM_WORLD
-    one, _w1 = load_once_per_node(comm, lambda: np.arange(3))
+    one = load_once_per_node(comm, lambda: np.arange(3))
     assert isinstance(one, np.ndarray)
-    two, _w2 = load_once_per_node(comm, lambda: (np.arange(3), np.ones(2)))
+    two = load_once_per_node(comm, lambda: (np.arange(3), np.ones(2)))
     assert [array.tolist() for array in two] == [[0, 1, 2], [1.0, 1.0]]
 
 
 def check_memory_is_held_once() -> None:
     comm = MPI.COMM_WORLD
-    data, _window = load_once_per_node(comm, lambda: np.ones(64 * MEGABYTE, np.uint8))
+    data = load_once_per_node(comm, lambda: np.ones(64 * MEGABYTE, np.uint8))
     assert data.sum() == 64 * MEGABYTE  # every page is touched by every rank
     proportional = sum(
         int(line.split()[1]) * 1024
@@ -66,7 +66,7 @@ def check_memory_is_held_once() -> None:
 
 
 def own_share_without(nbytes: int) -> int:
-    """Return this rank's memory besides the window, from its private pages."""
+    """Return this rank's memory besides the data set, from its private pages."""
     total = 0
     for block in Path("/proc/self/smaps").read_text().split("VmFlags:"):
         sizes = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,7 @@ def test_nodes_are_a_table(beowulf: Beowulf, configured: dict[str, str]) -> None
     answer = beowulf("nodes", env=configured)
     assert (answer.returncode, answer.stderr) == (0, "")
     lines = [line.split() for line in answer.stdout.splitlines()]
-    assert lines[0] == ["NODE", "STATE", "CORES", "MEMORY", "LOAD", "SINCE", "RUNS", "REASON"]
+    assert " ".join(lines[0]) == "NODE STATE CORES MEMORY LOAD TRUST SINCE RUNS REASON"
     assert lines[2][:3] == ["node1", "busy", "1/1"]
     assert "digits (ada)" in answer.stdout.splitlines()[2]
 
@@ -100,6 +101,58 @@ def test_below_the_table_stands_what_is_wrong_and_what_to_type(
     assert answer.returncode == 0
     assert "node3 has been draining since" in answer.stderr
     assert answer.stderr.endswith("what to do about it: beowulf check\n")
+
+
+LATELY = datetime.now(UTC) - timedelta(minutes=10)
+
+
+@pytest.fixture
+def shaky(beowulf: Beowulf, configured: dict[str, str], programs: Path) -> dict[str, str]:
+    """The environment of somebody whose node2 was lost three times, as Slurm's accounts tell."""
+    moments = [(LATELY - timedelta(minutes=n)).strftime("%Y-%m-%dT%H:%M:%S") for n in (0, 10, 20)]
+    events = "".join(f"node2|{moment}|{moment}|DOWN*|Not responding\n" for moment in moments)
+    says(programs, "sacctmgr", events)
+    return {**configured, "BEOWULF_HEAD_PATH": f"{programs}:/usr/bin:/bin"}
+
+
+def test_a_node_that_loses_jobs_is_trusted_less_and_left_out(
+    beowulf: Beowulf, shaky: dict[str, str]
+) -> None:
+    answer = beowulf("nodes", env=shaky)
+    assert "65 %, lost 3 times in 24 hours" in answer.stdout.splitlines()[3]
+    assert "100 %" in answer.stdout.splitlines()[4]
+    until = (LATELY + timedelta(hours=1)).strftime("%H:%M")
+    if until > LATELY.strftime("%H:%M"):  # else it is said that this is tomorrow
+        assert answer.stderr.startswith(
+            f"node2 is left out until {until}: it was lost 3 times in 24 hours; "
+            "beowulf nodes --trust node2 lifts it\n"
+        )
+    trust = json.loads(beowulf("nodes", "--json", env=shaky).stdout)["nodes"][2]["trust"]
+    assert (trust["per_cent"], trust["losses"]) == (65, 3)
+
+
+def test_a_node_is_trusted_again_when_a_person_says_so(
+    beowulf: Beowulf, shaky: dict[str, str]
+) -> None:
+    answer = beowulf("nodes", "--trust", "node2", env=shaky)
+    assert answer.returncode == 0
+    assert "left out" not in answer.stderr
+    assert "65 %" not in beowulf("nodes", env=shaky).stdout
+    refused = beowulf("nodes", "--trust", "node9", env=shaky)
+    assert_refused(refused, "--trust", "no node 'node9'", "head, node1", state=None)
+
+
+def test_nodes_are_listed_where_only_the_trust_in_them_is_not_known(
+    beowulf: Beowulf, configured: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "no-directory").touch()
+    env = {**configured, "HOME": str(tmp_path / "no-directory")}
+    answer = beowulf("nodes", env=env)
+    assert answer.returncode == 0
+    assert "how far they can be trusted is not known: " in answer.stderr
+    assert "node1" in answer.stdout
+    assert json.loads(beowulf("nodes", "--json", env=env).stdout)["nodes"][0]["trust"] is None
+    assert beowulf("nodes", "--trust", "node1", env=env).returncode == 1
 
 
 def test_many_nodes_that_are_away_are_not_all_named() -> None:

@@ -324,3 +324,39 @@ def test_status_gives_no_advice_that_is_not_certain(
          "compute_s": [0.1, 0.1]},
     )  # fmt: skip
     assert "unplugging" not in beowulf("status", "1").stdout
+
+
+# --- What happened --------------------------------------------------------------------------
+
+
+def test_status_tells_a_loss_in_local_time_and_json_in_utc(
+    beowulf: Beowulf, state_home: Path
+) -> None:
+    job = make_job(state_home, 1)
+    hosts = ["head", "node1"]
+    record_event(job, "started", attempt=1, ranks=2, hosts=hosts, time="2026-11-24T13:00:00+00:00")
+    at = {"time": "2026-11-24T13:02:11.250+00:00"}
+    record_event(job, "lost", ranks=[1], hosts=["node1"], step=412, attempt=1, **at)
+    end(job, "COMPLETED", 0)
+    answer = beowulf("status", "1", env={"TZ": "Europe/Berlin"})
+    assert "story      Nov 24 14:02:11 node1 stopped answering (rank 1)\n" in answer.stdout
+    told = document(beowulf, "status", "1")["job"]["story"]
+    assert {"said": "node1 stopped answering (rank 1)", "usual": False,
+            "time": "2026-11-24T13:02:11.250+00:00"} in told  # fmt: skip
+
+
+def test_a_job_to_which_nothing_happened_has_no_story_to_read(
+    beowulf: Beowulf, ended: dict[str, JobDirectory]
+) -> None:
+    assert "story" not in beowulf("status", "1").stdout
+    assert len(document(beowulf, "status", "1")["job"]["story"]) == 3
+
+
+def test_a_long_story_is_shortened_and_says_so(beowulf: Beowulf, state_home: Path) -> None:
+    job = make_job(state_home, 1)
+    for step in range(30):
+        record_event(job, "lost", ranks=[1], hosts=["node1"], step=step, attempt=1)
+    answer = beowulf("status", "1")
+    lines = [line for line in answer.stdout.splitlines() if line.startswith("story")]
+    assert len(lines) == 11
+    assert lines[0] == "story      21 before; all of it: beowulf status --json"

@@ -96,7 +96,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
     (state / "answers.json").write_text("{}")
     (state / "jobs").touch()
     (state / "calls").touch()
-    for name in ("sbatch", "squeue", "scancel", "sinfo", "sacct"):
+    for name in ("sbatch", "squeue", "scancel", "sinfo", "sacct", "sacctmgr", "scontrol"):
         program = commands / name
         program.write_text(PROGRAM.format(python=sys.executable, state=str(state)))
         program.chmod(0o755)

@@ -49,6 +49,21 @@ def test_a_job_that_runs_is_told_by_its_own_files(job: JobDirectory, slurm: Fake
     assert (record_of(job, Slurm()).state, record_of(job, Slurm()).reason) == ("RUNNING", "")
 
 
+def test_a_job_that_slurm_starts_again_recovers(job: JobDirectory, slurm: FakeSlurm) -> None:
+    record_event(job, "started", attempt=1, ranks=4)
+    record_event(job, "running")
+    slurm.set(101, "PENDING")
+    record = record_of(job, Slurm())
+    assert record.state == "RECOVERING"
+    assert record.reason.startswith(
+        "its first node was lost, and it is to be started again: others come first"
+    )
+    jobs = slurm.state / "jobs"
+    jobs.write_text(jobs.read_text().replace("Priority", "BeginTime"))
+    record = record_of(job, Slurm())
+    assert record.reason == "its first node was lost, and Slurm starts it again in a moment"
+
+
 def test_a_job_that_is_over_is_told_without_slurm(job: JobDirectory, slurm: FakeSlurm) -> None:
     record_event(job, "ended", state="FAILED", reason="rank 1 failed", exit_code=7)
     job.exit_code.write_text("7\n")

@@ -67,6 +67,15 @@ def test_a_job_goes_on_under_a_new_number(cancelled: JobDirectory, slurm: FakeSl
     assert slurm.calls("sbatch")[0][0] == "--test-only"
 
 
+def test_an_attempt_that_was_begun_but_never_told_of_is_not_used_again(
+    cancelled: JobDirectory,
+) -> None:
+    cancelled.claim(2).write_text("101\n")  # its host was lost a moment later
+    told = resume(PARTS).told
+    assert told[0].document["attempt"] == 3
+    assert told[-1].document["job"]["attempt"] == 3
+
+
 def test_what_slurm_would_refuse_changes_nothing(cancelled: JobDirectory, slurm: FakeSlurm) -> None:
     slurm.answer("test", status=1, errors="Requested node configuration is not available\n")
     with pytest.raises(InvalidInput, match=r"^resources: "):

@@ -30,6 +30,13 @@ def test_ranks_that_have_not_spoken_are_left_out(job: JobDirectory) -> None:
     assert read_heartbeat(job, 1) is None
 
 
+def test_words_of_another_attempt_are_left_out_where_one_is_asked_for(job: JobDirectory) -> None:
+    for rank in (0, 1, 2):
+        Heartbeat(rank=rank, attempt=1 + rank % 2).write(job)
+    assert [heartbeat.rank for heartbeat in read_heartbeats(job, 3, attempt=1)] == [0, 2]
+    assert [heartbeat.rank for heartbeat in read_heartbeats(job, 3, attempt=3)] == []
+
+
 @pytest.mark.parametrize(
     "content",
     ["", "{", "[]", "null", '{"rank": 1}', json.dumps(asdict(Heartbeat(1, 1)) | {"extra": 1})],

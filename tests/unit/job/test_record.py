@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from beowulf.durable import append_json_line
 from beowulf.job.events import record_event
 from beowulf.job.lock import take_lock
-from beowulf.job.record import JobRecord, Progress, progress_of, read_exit_code, read_record
+from beowulf.job.record import (
+    JobRecord,
+    Progress,
+    in_full,
+    progress_of,
+    read_exit_code,
+    read_record,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -195,6 +202,43 @@ def test_a_second_attempt_that_loses_its_supervisor(submitted: JobDirectory) -> 
     assert "its supervisor is gone" in said(submitted)[1]
 
 
+# --- Ranks that are lost on the way -----------------------------------------------------------
+
+
+def test_a_job_recovers_from_a_loss_until_it_has_carried_on(supervised: JobDirectory) -> None:
+    record_event(supervised, "started", attempt=1, ranks=4, pid=1234)
+    record_event(supervised, "running")
+    record_event(supervised, "lost", ranks=[3], hosts=["node3"], step=9, attempt=1)
+    assert said(supervised)[0] == "RECOVERING"
+    record_event(supervised, "carried_on", ranks=[0, 1, 2], hosts=["node1"], step=9, lost_s=4.1)
+    assert said(supervised) == ("RUNNING", "", None)
+
+
+def test_a_job_recovers_from_a_restart_until_all_its_ranks_are_up(supervised: JobDirectory) -> None:
+    record_event(supervised, "started", attempt=1, ranks=4, pid=1234)
+    record_event(supervised, "running")
+    record_event(
+        supervised, "restarting", attempt=2, why="node3 stopped answering", left_out=["node3"],
+        step=8,
+    )  # fmt: skip
+    assert said(supervised)[0] == "RECOVERING"
+    assert read_record(supervised).attempt == 2
+    record_event(supervised, "started", attempt=2, ranks=3, pid=1235)
+    record = read_record(supervised)
+    assert (record.state, record.attempt, record.ranks) == ("RECOVERING", 2, 3)
+    record_event(supervised, "running")
+    assert said(supervised) == ("RUNNING", "", None)
+    end(supervised, "COMPLETED", 0)
+    assert read_record(supervised).attempt == 2
+
+
+def test_a_restart_before_all_ranks_had_been_up(supervised: JobDirectory) -> None:
+    record_event(supervised, "started", attempt=1, ranks=4, pid=1234)
+    record_event(supervised, "restarting", attempt=2, why="node3 was lost", left_out=[], step=None)
+    record_event(supervised, "started", attempt=2, ranks=4, pid=1235)
+    assert said(supervised)[0] == "RECOVERING"
+
+
 # --- Damage ---------------------------------------------------------------------------------
 
 
@@ -278,6 +322,26 @@ def test_a_reason_is_one_line(submitted: JobDirectory) -> None:
 def test_exit_statuses(job: JobDirectory, content: str, exit_code: int | None) -> None:
     job.exit_code.write_text(content)
     assert read_exit_code(job) == exit_code
+
+
+# --- Losses ---------------------------------------------------------------------------------
+
+
+def test_a_job_that_lost_a_rank_is_recovering_and_says_from_what(supervised: JobDirectory) -> None:
+    record_event(supervised, "started", attempt=1, ranks=2, hosts=["head", "node1"])
+    record_event(supervised, "running")
+    record_event(supervised, "lost", ranks=[1], hosts=["node1"], step=7, attempt=1)
+    assert said(supervised) == ("RECOVERING", "node1 stopped answering (rank 1)", None)
+    record_event(supervised, "carried_on", ranks=[0], hosts=["head"], step=7, lost_s=1.5)
+    assert said(supervised) == ("RUNNING", "", None)
+
+
+def test_the_story_travels_with_the_record_of_one_job(supervised: JobDirectory) -> None:
+    record_event(supervised, "running")
+    record = in_full(read_record(supervised), supervised)
+    assert [told.said for told in record.story] == ["submitted", "all ranks are up"]
+    assert JobRecord.from_json(json.loads(json.dumps(record.to_json()))) == record
+    assert read_record(supervised).story == ()
 
 
 # --- Progress -------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from beowulf.runner.batch_script import (
     render_slurm,
 )
 from beowulf.runner.machine import Layout
-from beowulf.runner.mpi_settings import CLUSTER, LOCAL, allreduce_rules
+from beowulf.runner.mpi_settings import CLUSTER, LOCAL, SURVIVAL, allreduce_rules
 from beowulf.runner.spec import JobSpec, Resources
 
 SPEC = JobSpec(
@@ -27,9 +27,14 @@ SPEC = JobSpec(
 )
 
 
-def render(ranks: int = 4, threads_per_rank: int = 2, mpiexec: str = "/opt/mpiexec") -> str:
+def render(
+    ranks: int = 4,
+    threads_per_rank: int = 2,
+    mpiexec: str = "/opt/mpiexec",
+    spec: JobSpec = SPEC,
+) -> str:
     layout = Layout(ranks, threads_per_rank)
-    return render_local(SPEC, layout, mpiexec=Path(mpiexec), python=Path("/opt/python"))
+    return render_local(spec, layout, mpiexec=Path(mpiexec), python=Path("/opt/python"))
 
 
 def started_by(script: str, directory: Path) -> list[str]:
@@ -91,12 +96,12 @@ def test_bash_can_read_every_script(ranks: int, threads_per_rank: int) -> None:
 # --- On a cluster ---------------------------------------------------------------------------
 
 
-def for_slurm(resources: Resources | None = None, **given: Any) -> str:
+def for_slurm(resources: Resources | None = None, spec: JobSpec = SPEC, **given: Any) -> str:
     defaults: dict[str, Any] = {
         "directory": "/home/ada/beowulf/jobs/7", "python": "/opt/python", "comment": "beowulf:k",
         "nodes_up": 4,
     }  # fmt: skip
-    return render_slurm(replace(SPEC, resources=resources or Resources()), **defaults | given)
+    return render_slurm(replace(spec, resources=resources or Resources()), **defaults | given)
 
 
 def asked(resources: Resources | None = None, **given: Any) -> dict[str, str]:
@@ -114,7 +119,8 @@ ALWAYS = {
     "output": "/home/ada/beowulf/jobs/7/supervisor.log",
     "open-mode": "append",
     "comment": "beowulf:k",
-    "no-requeue": "",
+    "no-kill": "",
+    "requeue": "",
 }
 
 
@@ -230,20 +236,53 @@ def test_open_mpi_is_told_how_to_use_the_wire(tmp_path: Path) -> None:
     words = lines[2:-4]
     given = {words[i + 1]: words[i + 2] for i, word in enumerate(words) if word == "--mca"}
     assert given == {
-        **{setting.name: setting.value for setting in CLUSTER},
+        **{setting.name: setting.value for setting in (*CLUSTER, *SURVIVAL)},
         "coll_tuned_dynamic_rules_filename": str(tmp_path / "allreduce.rules"),
     }
     assert (tmp_path / "allreduce.rules").read_text() == allreduce_rules() + "\n"
 
 
 def test_each_setting_of_open_mpi_stands_with_its_reason() -> None:
-    for script, settings in ((render(), LOCAL), (for_slurm(), CLUSTER)):
+    for script, place in ((render(), LOCAL), (for_slurm(), CLUSTER)):
+        settings = (*place, *SURVIVAL)
         for setting in settings:
             assert f"--mca {setting.name} " in script
             assert f"  # {setting.reason}\n" in script
+
+
+@pytest.mark.parametrize(
+    ("command", "survives"),
+    [
+        (("python", "train.py"), True),
+        (("python3", "train.py", "-x"), True),
+        (("python", "-m", "package"), False),  # these end by themselves, in MPI_Finalize
+        (("python",), False),
+        (("./program",), False),
+    ],
+)
+def test_ranks_survive_others_where_they_can_end_without_mpi(
+    command: tuple[str, ...], survives: bool
+) -> None:
+    spec = replace(SPEC, command=command)
+    for script in (render(spec=spec), for_slurm(spec=spec)):
+        assert ("--with-ft ulfm " in script) == survives
+        assert ("mpi_ft_detector_thread true" in script) == survives
 
 
 def test_ranks_that_wait_let_others_compute() -> None:
     for threads in (None, 1, 3):
         script = for_slurm(Resources(ranks=2, threads_per_rank=threads))
         assert "mpi_yield_when_idle 1" in script
+
+
+def test_the_loss_of_a_node_ends_nothing_on_the_others(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    script = for_slurm(directory=str(tmp_path), python="/opt/python")
+    given = {"BEOWULF_JOB_DIR": str(tmp_path), "BEOWULF_RANKS": "5"}
+    words = run_for_slurm(script, tmp_path, **given)
+    settings = {words[i + 1]: words[i + 2] for i, word in enumerate(words) if word == "--prtemca"}
+    assert settings["plm_slurm_args"] == "--no-kill --kill-on-bad-exit=0"
+    assert settings["oob_tcp_keepalive_time"] == "100000"
+    assert "--hostfile" not in words
+    words = run_for_slurm(script, tmp_path, BEOWULF_HOSTFILE="/a b/hosts", **given)
+    assert words[words.index("--hostfile") + 1] == "/a b/hosts"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from beowulf.job.directory import JobDirectory
-from beowulf.runner.claim import claim
+from beowulf.runner.claim import claim, claim_anew, claim_next
 
 
 def test_the_first_to_claim_has_it(tmp_path: Path) -> None:
@@ -54,3 +54,29 @@ def test_a_damaged_claim_is_an_error(tmp_path: Path) -> None:
 def test_a_directory_that_is_gone_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         claim(JobDirectory(tmp_path / "gone"), 1, 71)
+
+
+def test_each_start_by_slurm_after_the_first_is_an_attempt_of_its_own(tmp_path: Path) -> None:
+    directory = JobDirectory(tmp_path)
+    assert claim_next(directory, 4, 71, restarts=0) == (4, 71)
+    assert claim_next(directory, 4, 71, restarts=1) == (5, 71)
+    assert claim_anew(directory, 6, 71)  # by the supervisor itself
+    assert claim_next(directory, 4, 71, restarts=2) == (7, 71)
+
+
+def test_a_start_that_did_not_get_as_far_as_its_claim_is_not_counted(tmp_path: Path) -> None:
+    assert claim_next(JobDirectory(tmp_path), 4, 71, restarts=2) == (4, 71)
+
+
+def test_another_slurm_job_s_attempt_stays_its_own(tmp_path: Path) -> None:
+    directory = JobDirectory(tmp_path)
+    assert claim(directory, 4, 71) == 71
+    assert claim_next(directory, 4, 72, restarts=0) == (4, 71)
+    assert claim_next(directory, 4, 72, restarts=1) == (4, 71)
+    assert not directory.claim(5).exists()
+
+
+def test_an_attempt_is_new_for_one_only_though_both_are_the_same_job(tmp_path: Path) -> None:
+    directory = JobDirectory(tmp_path)
+    assert [claim_anew(directory, 2, 71), claim_anew(directory, 2, 71)] == [True, False]
+    assert list(tmp_path.iterdir()) == [directory.claim(2)]

@@ -10,7 +10,7 @@ import pytest
 
 from beowulf.runner.explanation import DEFAULT_AVERAGING, averaging_of, of_cluster, of_this_computer
 from beowulf.runner.machine import Layout
-from beowulf.runner.mpi_settings import CLUSTER, LOCAL
+from beowulf.runner.mpi_settings import CLUSTER, LOCAL, SURVIVAL
 from beowulf.runner.spec import JobSpec, Resources
 from beowulf.train import Run
 
@@ -49,7 +49,7 @@ def test_other_commands_decide_for_themselves(tmp_path: Path) -> None:
 def test_a_job_on_this_computer(tmp_path: Path) -> None:
     told = of_this_computer(SPEC, Layout(ranks=3, threads_per_rank=2), "script", tmp_path)
     assert (told.cluster, told.ranks, told.nodes, told.ranks_per_node) == (None, 3, "1", 3)
-    assert (told.threads_per_rank, told.settings, told.script) == (2, LOCAL, "script")
+    assert (told.threads_per_rank, told.settings, told.script) == (2, (*LOCAL, *SURVIVAL), "script")
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_job_on_a_cluster(
     spec = replace(SPEC, resources=resources)
     told = of_cluster("closet", spec, 5, "script", tmp_path)
     assert (told.ranks, told.nodes, told.ranks_per_node) == (ranks, nodes, each)
-    assert told.settings == CLUSTER
+    assert told.settings == (*CLUSTER, *SURVIVAL)
     document = told.to_json()
     assert document["settings"][0].keys() == {"name", "value", "reason"}
     assert document["command"] == SPEC.command

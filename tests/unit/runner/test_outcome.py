@@ -69,7 +69,7 @@ def test_a_rank_that_was_killed() -> None:
         heartbeat(1, "failed", exit_code=137, error="killed by signal 9 (SIGKILL)"),
     ]
     assert outcome(heartbeats=ended, launcher_status=137) == Outcome(
-        "FAILED", "rank 1 on node1 was killed by signal 9 (SIGKILL)", 137
+        "FAILED", "rank 1 on node1 was killed by signal 9 (SIGKILL)", 137, can_restart=True
     )
 
 
@@ -89,7 +89,7 @@ def test_a_failure_never_has_exit_status_0() -> None:
 def test_a_rank_lost_with_its_watcher_is_named_by_the_launcher() -> None:
     alive = [heartbeat(0, "running"), heartbeat(1, "running")]
     assert outcome(heartbeats=alive, launcher_status=137, log_tail=RANK_1_KILLED) == Outcome(
-        "FAILED", "rank 1 on node3 was killed by signal 9", 137
+        "FAILED", "rank 1 on node3 was killed by signal 9", 137, can_restart=True
     )
 
 
@@ -113,7 +113,7 @@ def test_a_rank_s_own_words_outweigh_the_launcher_s() -> None:
 def test_a_launcher_that_returns_0_proves_nothing() -> None:
     silent = [heartbeat(0, "finished", exit_code=0), heartbeat(1, "running")]
     assert outcome(heartbeats=silent, launcher_status=0) == Outcome(
-        "FAILED", "mpiexec returned 0, but rank 1 never wrote that it finished", 1
+        "FAILED", "mpiexec returned 0, but rank 1 never wrote that it finished", 1, can_restart=True
     )
     assert outcome(launcher_status=0).reason == (
         "mpiexec returned 0, but ranks 0, 1 never wrote that it finished"
@@ -129,7 +129,7 @@ def test_a_launcher_that_could_not_start_the_ranks() -> None:
 def test_a_launcher_that_was_killed() -> None:
     alive = [heartbeat(0, "running"), heartbeat(1, "running")]
     assert outcome(heartbeats=alive, launcher_status=-9) == Outcome(
-        "FAILED", "mpiexec ended with status 137 while ranks 0, 1 ran", 137
+        "FAILED", "mpiexec ended with status 137 while ranks 0, 1 ran", 137, can_restart=True
     )
 
 
@@ -143,3 +143,63 @@ def test_ranks_that_all_finished_without_proof() -> None:
     assert outcome(heartbeats=finished) == Outcome(
         "FAILED", "every rank finished, but the last one could not write the proof of it", 1
     )
+
+
+# --- Ranks that were lost are started again; a script that failed is not ----------------------
+
+
+def test_ranks_that_others_left_alone_are_started_again() -> None:
+    ended = [
+        heartbeat(0, "failed", exit_code=75, error="cannot go on without rank 1 (node1)"),
+        heartbeat(1, "running"),
+    ]
+    assert outcome(heartbeats=ended, stop="lost") == Outcome(
+        "FAILED", "rank 0 on node0: cannot go on without rank 1 (node1)", 75, can_restart=True
+    )
+
+
+def test_hosts_that_stopped_answering_are_named_and_left() -> None:
+    ended = [heartbeat(0, "failed", exit_code=75, error="cannot go on"), heartbeat(1, "running")]
+    assert outcome(heartbeats=ended, stop="lost", hosts_silent=["node1"]) == Outcome(
+        "FAILED", "node1 stopped answering", 1, can_restart=True
+    )
+
+
+def test_what_a_script_says_after_it_lost_another_rank_is_not_its_own_failure() -> None:
+    ended = [
+        heartbeat(0, "failed", exit_code=1, error="RuntimeError: connection closed", time=11.0),
+        heartbeat(1, "failed", exit_code=137, error="killed by signal 9 (SIGKILL)", time=10.0),
+    ]
+    assert outcome(heartbeats=ended).reason == "rank 1 on node1 was killed by signal 9 (SIGKILL)"
+    assert outcome(heartbeats=ended).can_restart
+    alone = [heartbeat(0, "failed", exit_code=1, error="RuntimeError: connection closed")]
+    assert not outcome(heartbeats=alone).can_restart
+    assert outcome(heartbeats=alone, hosts_silent=["node1"]).can_restart
+
+
+def test_a_script_that_failed_is_not_started_again_whoever_was_ended_after_it() -> None:
+    ended = [
+        heartbeat(0, "failed", exit_code=1, error="ValueError: 7", time=10.0),
+        heartbeat(1, "failed", exit_code=143, error="killed by signal 15 (SIGTERM)", time=9.9),
+        heartbeat(2, "failed", exit_code=137, error="killed by signal 9 (SIGKILL)", time=15.0),
+    ]
+    found = outcome(ranks=3, heartbeats=ended, stop="failed")
+    assert (found.reason, found.can_restart) == ("rank 0 on node0 failed: ValueError: 7", False)
+
+
+def test_mpi_s_word_that_another_is_gone_is_not_the_script_s_failure() -> None:
+    error = "mpi4py.MPI.Exception: MPI_ERR_PROC_FAILED: Process Failure (train.py line 9)"
+    assert outcome(heartbeats=[heartbeat(0, "failed", exit_code=1, error=error)]).can_restart
+
+
+def test_ranks_without_which_the_others_went_on_explain_nothing() -> None:
+    later = [heartbeat(0, "failed", exit_code=1, error="ValueError: 7", time=50.0)]
+    found = outcome(heartbeats=later, without={1}, log_tail=RANK_1_KILLED)
+    assert (found.reason, found.can_restart) == ("rank 0 on node0 failed: ValueError: 7", False)
+    assert outcome(heartbeats=[heartbeat(0, "running")], without={1}).reason == (
+        "mpiexec returned 0, but rank 0 never wrote that it finished"
+    )
+
+
+def test_ranks_that_never_came_up_are_not_started_again() -> None:
+    assert not outcome(launcher_status=213).can_restart

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from beowulf.errors import LaunchError
 from beowulf.job.directory import JobDirectory
 from beowulf.runner import site
-from beowulf.runner.site import given_by_slurm, launcher_environment, this_computer
+from beowulf.runner.site import anew, given_by_slurm, launcher_environment, this_computer
 from beowulf.runner.spec import JobSpec, Resources
 
 SPEC = JobSpec(
@@ -44,6 +45,31 @@ def test_slurm_s_hosts_are_in_the_story(monkeypatch: pytest.MonkeyPatch) -> None
     ]  # fmt: skip
     assert given.on_cluster
     assert given.ends_at == 1795493173.0
+
+
+def test_another_attempt_is_made_without_the_hosts_that_are_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(site, "hosts_of", {"node[1-2]": ["node1", "node2"]}.__getitem__)
+    given = given_by_slurm(GIVEN)
+    job = JobDirectory(Path("/job"))
+    assert "BEOWULF_HOSTFILE" not in launcher_environment({}, SPEC, job, 1, given)
+    same = anew(given, SPEC, [])
+    assert (same.ranks, same.hosts, same.is_whole) == (3, ("node1", "node2"), True)
+    fewer = anew(given, SPEC, ["node1"])
+    assert (fewer.ranks, fewer.hosts, fewer.ranks_per_host) == (1, ("node2",), (1,))
+    assert [endpoint.partition(":")[0] for endpoint in fewer.endpoints] == ["node2"]
+    assert fewer.ends_at == given.ends_at
+    told = launcher_environment({}, SPEC, job, 2, fewer)
+    assert (told["BEOWULF_RANKS"], told["BEOWULF_HOSTFILE"]) == ("1", "/job/hosts")
+    assert not anew(fewer, SPEC, []).is_whole
+    with pytest.raises(LaunchError, match="no host of this job is left"):
+        anew(given, SPEC, ["node1", "node2"])
+
+
+def test_on_this_computer_another_attempt_meets_at_other_ports() -> None:
+    again = anew(this_computer(SPEC), SPEC, [])
+    assert (again.ranks, again.on_cluster, again.is_whole) == (3, False, True)
 
 
 def test_the_job_s_variables_win_over_the_submitter_s_and_beowulf_s_over_both() -> None:

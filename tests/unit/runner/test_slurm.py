@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +22,14 @@ from beowulf.errors import (
     LaunchError,
     Unreachable,
 )
+from beowulf.job.directory import JobDirectory
 from beowulf.job.events import record_event
 from beowulf.runner import head_program, reconnecting
 from beowulf.runner import slurm as slurm_module
 from beowulf.runner.manifest import Manifest, list_snapshot
 from beowulf.runner.slurm import SlurmBackend
-from beowulf.runner.spec import spec_from
+from beowulf.runner.spec import Resources, spec_from
+from beowulf.runner.trusting import ask_trust
 from tests.unit.head.conftest import home, slurm
 from tests.unit.runner.jobs import directory_of
 from tests.unit.runner.weather import Weather, backend, weather, work
@@ -33,7 +37,6 @@ from tests.unit.runner.weather import Weather, backend, weather, work
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from beowulf.job.directory import JobDirectory
     from beowulf.transport.connection import Conversation
     from tests.unit.head.conftest import FakeSlurm
 
@@ -61,7 +64,7 @@ def test_a_job_arrives_whole(backend: SlurmBackend, work: Path, home: Path) -> N
     assert "$(x)" not in script
     record = backend.record("1")
     assert (record.state, record.ranks, record.slurm_job_id) == ("QUEUED", 2, 101)
-    assert backend.records() == [record]
+    assert backend.records() == [replace(record, story=())]
 
 
 def test_a_job_is_explained_and_nothing_is_kept(
@@ -363,3 +366,60 @@ def test_a_file_that_changes_early_in_a_long_upload(
     monkeypatch.setattr(slurm_module, "list_snapshot", then_changed)
     with pytest.raises(InvalidInput, match="changed while it was sent; submit again"):
         backend.submit(SPEC, heavy)
+
+
+# --- Nodes that lost jobs lately --------------------------------------------------------------
+
+
+@pytest.fixture
+def shaky(home: Path, slurm: FakeSlurm) -> None:
+    """A node that was lost three times in the last hour, of three."""
+    nodes = "".join(f"NodeName=node{n} CPUTot=4 RealMemory=1 State=IDLE\n" for n in (1, 2, 3))
+    slurm.answer("scontrol", output=nodes)
+    slurm.answer("sinfo", output="node1|idle\nnode2|mixed\nnode3|idle\n")
+    old = JobDirectory(home / "beowulf/jobs/1")
+    old.path.mkdir(parents=True)
+    for minutes in (40, 30, 20):
+        moment = datetime.now(UTC) - timedelta(minutes=minutes)
+        record_event(old, "lost", time=moment.isoformat(), hosts=["node3"], ranks=[2])
+    end(old, "FAILED", 1)
+
+
+def script_of(backend: SlurmBackend, job_id: str) -> str:
+    return JobDirectory(Path(backend.record(job_id).directory)).batch_script.read_text()
+
+
+@pytest.mark.usefixtures("shaky")
+def test_a_node_that_lost_jobs_lately_is_left_out_and_that_is_told(
+    backend: SlurmBackend, work: Path
+) -> None:
+    record = backend.submit(replace(SPEC, resources=Resources()), work)
+    script = script_of(backend, record.id)
+    assert "#SBATCH --exclude=node3\n" in script
+    assert "#SBATCH --nodes=2\n" in script
+    assert [(one.node, one.why) for one in record.left_out] == [
+        ("node3", "lost 3 times in 24 hours")
+    ]
+    assert backend.record(record.id).left_out == record.left_out
+    assert "without node3" in backend.record(record.id).story[0].said
+    assert backend.explain(replace(SPEC, resources=Resources()), work).nodes == "2"
+
+
+@pytest.mark.usefixtures("shaky")
+def test_so_it_is_when_a_job_is_resumed(backend: SlurmBackend, work: Path) -> None:
+    record = backend.submit(replace(SPEC, resources=Resources(nodes="3")), work)
+    assert "--exclude" not in script_of(backend, record.id)  # all three are asked for
+    end(directory_of(record), "FAILED", 1)
+    again = backend.resume(record.id, nodes="1-3")
+    assert [one.node for one in again.left_out] == ["node3"]
+    assert "#SBATCH --exclude=node3\n" in script_of(backend, record.id)
+
+
+@pytest.mark.usefixtures("shaky")
+def test_it_is_used_again_once_that_is_said(backend: SlurmBackend, work: Path) -> None:
+    trusts = ask_trust(backend._head.connection)
+    assert trusts["node3"].left_out_until is not None
+    assert ask_trust(backend._head.connection, "node3")["node3"].left_out_until is None
+    record = backend.submit(replace(SPEC, resources=Resources()), work)
+    assert record.left_out == ()
+    assert "--exclude" not in script_of(backend, record.id)

@@ -70,7 +70,7 @@ SPECS = st.builds(
     files=st.builds(
         Files, exclude=st.lists(WORDS, max_size=3).map(tuple), size_limit_mb=st.integers(1, 1 << 20)
     ),
-    retry=st.builds(Retry, limit=st.integers(0, 100)),
+    retry=st.builds(Retry, limit=st.integers(0, 100), leave_out=st.booleans()),
     environment=st.dictionaries(
         st.from_regex(r"\A[A-Za-z_][A-Za-z0-9_]{0,9}\Z").filter(
             lambda key: not key.startswith("BEOWULF_")
@@ -204,6 +204,7 @@ WRONG_TYPES: dict[str, list[Any]] = {
     "files.size_limit_mb": ["100", 1.5, True, []],
     "retry": [3, "3", []],
     "retry.limit": ["3", 1.5, True, []],
+    "retry.leave_out": ["yes", 1, 0, []],
     "environment": ["A=1", 1, []],
     "environment.KEY": [1, 1.5, True, [], {}],
 }

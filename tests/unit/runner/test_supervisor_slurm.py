@@ -22,7 +22,7 @@ from beowulf.job.directory import JobDirectory
 from beowulf.job.events import read_events, record_event
 from beowulf.runner.batch_script import render_slurm
 from beowulf.runner.command import argument_vector
-from beowulf.runner.spec import JobSpec, Resources, format_spec
+from beowulf.runner.spec import JobSpec, Resources, Retry, format_spec
 
 WAIT_S = 60.0
 # Leaves out mpirun's own options, and starts the one rank there is.
@@ -70,9 +70,10 @@ class Job:
         path.write_text(text)
         path.chmod(0o755)
 
-    def start(self, script: str, **resources: Any) -> subprocess.Popen[str]:
+    def start(self, script: str, *, retries: int = 3, **resources: Any) -> subprocess.Popen[str]:
         """Write the job down, and do as Slurm does with its script: run a copy."""
-        spec = JobSpec("seven", ("python", "train.py"), Resources(ranks=1, **resources))
+        asked = Resources(**resources) if "nodes" in resources else Resources(ranks=1, **resources)
+        spec = JobSpec("seven", ("python", "train.py"), asked, retry=Retry(retries))
         directory = self.directory
         (directory.code / "train.py").write_text(script)
         write_file(directory.spec, format_spec(spec))
@@ -94,6 +95,14 @@ class Job:
 
     def wait_until_up(self) -> None:
         wait_for(lambda: self.directory.log.read_text() == "up\n")
+
+    def restarted_by_slurm(self, times: int) -> subprocess.Popen[str]:
+        """Do as Slurm does when it has put the job back into its queue so many times."""
+        self.environment["SLURM_RESTART_COUNT"] = str(times)
+        return self.again()
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        return [event for event in read_events(self.directory) if event["event"] == name]
 
     @property
     def end(self) -> tuple[str, str, int]:
@@ -257,3 +266,160 @@ def test_a_node_that_does_not_see_the_environment_says_so(job: Job) -> None:
     status, output = output_of(job.again())
     assert status == 125
     assert "does not see /nowhere/python" in output
+
+
+# --- Ranks, hosts and supervisors that are lost -----------------------------------------------
+
+FIRST_ATTEMPT_IS_KILLED = """
+import os, signal
+if os.environ["BEOWULF_ATTEMPT"] == "1":
+    os.kill(os.getpid(), signal.SIGKILL)
+print("attempt", os.environ["BEOWULF_ATTEMPT"])
+"""
+# Every attempt but the last is one rank of those that there should be, and cannot go on.
+CANNOT_GO_ON = """
+import os, sys
+print(os.environ["BEOWULF_ATTEMPT"], os.environ["BEOWULF_RANKS"], os.environ["BEOWULF_ENDPOINTS"])
+sys.exit(75 if os.environ["BEOWULF_RANKS"] == "2" else 0)
+"""
+MPIRUN_SAYS_HOW_MANY = """#!/bin/bash
+echo "$*" > "$BEOWULF_JOB_DIR/arguments"
+while [ "$1" != "$TEST_PYTHON" ]; do shift; done
+export OMPI_COMM_WORLD_SIZE=$BEOWULF_RANKS
+exec "$@"
+"""
+SLEEP_FIRST = """
+import os, time
+print("up", flush=True)
+time.sleep(120 if os.environ["BEOWULF_ATTEMPT"] == "1" else 0)
+"""
+
+
+def test_lost_ranks_are_started_again_under_the_same_supervisor(job: Job) -> None:
+    assert output_of(job.start(FIRST_ATTEMPT_IS_KILLED)) == (0, "")
+    assert job.end == ("COMPLETED", "", 0)
+    assert job.directory.log.read_text() == "attempt 2\n"
+    assert [event["attempt"] for event in job.events("started")] == [1, 2]
+    (again,) = job.events("restarting")
+    assert again["why"].endswith("was killed by signal 9 (SIGKILL)")
+    assert job.directory.claim(2).read_text() == "71\n"
+    assert json.loads(job.directory.done.read_text())["attempt"] == 2
+
+
+def test_they_are_not_where_the_job_file_forbids_it(job: Job) -> None:
+    assert output_of(job.start(FIRST_ATTEMPT_IS_KILLED, retries=0)) == (137, "")
+    assert job.end[0] == "FAILED"
+    assert not job.directory.claim(2).exists()
+
+
+def test_hosts_that_slurm_has_given_up_are_left_out(job: Job) -> None:
+    job.environment |= {"SLURM_JOB_NODELIST": "node[1-2]", "SLURM_TASKS_PER_NODE": "1(x2)"}
+    job.program("scontrol", "#!/bin/sh\n[ $1 = show ] && echo node1 node2\n")
+    job.program("sinfo", "#!/bin/sh\nprintf 'node1 allocated\\nnode2 down*\\n'\n")
+    job.program("squeue", "#!/bin/sh\nprintf '71.batch|batch\\n71.0|prted\\n'\n")
+    job.program("scancel", '#!/bin/sh\necho "$*" >> "${0%/*}/scancelled"\n')
+    job.program("mpirun", MPIRUN_SAYS_HOW_MANY)
+    assert output_of(job.start(CANNOT_GO_ON)) == (0, "")
+    assert job.end == ("COMPLETED", "", 0)
+    first, second = (line.split() for line in job.directory.log.read_text().splitlines())
+    assert first[:2] == ["1", "2"]
+    assert second[:2] == ["2", "1"]
+    assert [place.partition(":")[0] for place in first[2].split(",")] == ["node1", "node2"]
+    assert second[2].startswith("node1:")
+    assert job.directory.hostfile.read_text() == "node1 slots=1\n"
+    arguments = (job.directory.path / "arguments").read_text()
+    assert f"--hostfile {job.directory.hostfile} " in arguments
+    (again,) = job.events("restarting")
+    assert again["left_out"] == ["node2"]
+    assert job.events("started")[-1]["hosts"] == ["node1"]
+    # What the launcher could not end on the other host, Slurm does.
+    assert (job.programs / "scancelled").read_text() == "--signal=KILL 71.0\n"
+
+
+def test_with_fewer_hosts_than_it_must_have_it_goes_back_to_slurm(job: Job) -> None:
+    job.environment |= {"SLURM_JOB_NODELIST": "node[1-2]", "SLURM_TASKS_PER_NODE": "1(x2)"}
+    job.program(
+        "scontrol",
+        "#!/bin/sh\n[ $1 = requeue ] && kill $PPID && touch ${0%/*}/requeued\n"
+        "[ $1 = show ] && echo node1 node2\nexit 0\n",
+    )
+    job.program("sinfo", "#!/bin/sh\nprintf 'node1 allocated\\nnode2 down*\\n'\n")
+    job.program("mpirun", MPIRUN_SAYS_HOW_MANY)
+    assert output_of(job.start(CANNOT_GO_ON, nodes="2-4")) == (125, "")
+    assert (job.programs / "requeued").exists()
+    assert not job.directory.exit_code.exists()
+    assert not job.events("ended")
+
+
+def test_a_supervisor_that_slurm_ends_to_start_the_job_again_writes_no_end(job: Job) -> None:
+    batch = job.start(SLEEP_FIRST)
+    job.wait_until_up()
+    job.program("scontrol", "#!/bin/sh\necho 'JobId=71 Requeue=1 Restarts=1 BatchFlag=1'\n")
+    batch.send_signal(signal.SIGTERM)
+    assert output_of(batch) == (125, "")
+    assert not job.directory.exit_code.exists()
+    job.program("scontrol", SCONTROL)
+    assert output_of(job.restarted_by_slurm(1)) == (0, "")
+    assert job.end == ("COMPLETED", "", 0)
+    assert [event["attempt"] for event in job.events("started")] == [1, 2]
+    assert [event["attempt"] for event in job.events("restarting")] == [2]
+
+
+def test_a_supervisor_that_was_frozen_while_the_job_went_on_writes_no_end(job: Job) -> None:
+    frozen = job.start(SLEEP_FIRST)
+    job.wait_until_up()
+    supervisor = frozen.pid  # the batch script has become it
+    os.kill(supervisor, signal.SIGSTOP)
+    assert output_of(job.restarted_by_slurm(1)) == (0, "")
+    os.kill(supervisor, signal.SIGCONT)
+    assert output_of(frozen) == (125, "")
+    assert [event["state"] for event in job.events("ended")] == ["COMPLETED"]
+    assert job.end == ("COMPLETED", "", 0)
+    assert not job.directory.claim(3).exists()
+
+
+def test_it_is_ended_while_the_other_runs(job: Job) -> None:
+    batch = job.start(SLEEP_FIRST)
+    job.wait_until_up()
+    job.directory.claim(2).write_text("71\n")  # by the one that Slurm has started elsewhere
+    assert output_of(batch) == (125, "")
+    assert not job.events("ended")
+    assert not job.directory.claim(3).exists()
+
+
+def test_a_job_is_started_again_as_often_as_its_file_says(job: Job) -> None:
+    job.directory.claim(1).write_text("71\n")
+    job.directory.claim(2).write_text("71\n")
+    job.environment["SLURM_RESTART_COUNT"] = "2"
+    assert output_of(job.start(SLEEP, retries=1)) == (125, "")
+    state, reason, code = job.end
+    assert (state, code) == ("FAILED", 125)
+    assert reason == (
+        "the host from which it was run was lost; it was not started again ([retry] limit is 1)"
+    )
+    assert job.directory.log.read_text() == ""
+
+
+def test_restarts_by_slurm_and_by_the_supervisor_are_counted_together(job: Job) -> None:
+    always_killed = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    job.directory.claim(1).write_text("71\n")
+    job.environment["SLURM_RESTART_COUNT"] = "1"
+    assert output_of(job.start(always_killed, retries=2)) == (137, "")
+    assert [event["attempt"] for event in job.events("restarting")] == [2, 3]
+    assert "2 times, which is the limit" in job.end[1]
+
+
+def test_what_was_finished_when_its_host_was_lost_is_not_done_again(job: Job) -> None:
+    job.directory.claim(1).write_text("71\n")
+    job.directory.done.write_text("{}")
+    job.environment["SLURM_RESTART_COUNT"] = "9"
+    assert output_of(job.start(SLEEP)) == (0, "")
+    assert job.end == ("COMPLETED", "", 0)
+    assert job.directory.log.read_text() == ""
+
+
+def test_what_has_ended_is_not_begun_again_by_slurm(job: Job) -> None:
+    assert output_of(job.start("import sys\nsys.exit(7)\n")) == (7, "")
+    before = job.directory.events.read_text()
+    assert output_of(job.restarted_by_slurm(1)) == (7, "")
+    assert job.directory.events.read_text() == before

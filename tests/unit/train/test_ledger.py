@@ -47,12 +47,33 @@ def test_another_rank_writes_while_rank_0_rests(files: JobDirectory) -> None:
     second.add({"step": 2})
     second.take_over()  # whoever leads on: nothing that waits is lost
     second.flush()
-    for ledger in (first, second):
-        ledger.give_back()
+    second.give_back()
+    first.take_over()
     assert [first.has_metrics, second.has_metrics] == [True, False]
     first.add({"step": 3})
     first.flush()
     assert steps(files) == [1, 2, 3]
+
+
+def test_another_rank_goes_on_with_the_metrics_of_one_that_is_lost(files: JobDirectory) -> None:
+    lost, next_one = Ledger(files, 0, 1), Ledger(files, 1, 1)
+    lost.add({"step": 1})
+    lost.flush()
+    for step in (2, 3):
+        lost.add({"step": step, "by": "one who is gone"})  # which nobody has read
+    next_one.go_on(3, [{"step": step} for step in (1, 2, 3, 4)])
+    assert next_one.has_metrics
+    assert steps(files) == [1, 2, 3]
+
+
+def test_lines_of_steps_that_are_done_again_are_dropped(files: JobDirectory) -> None:
+    ledger = Ledger(files, 0, 1)
+    for step in (1, 2, 3):
+        ledger.add({"step": step})
+    ledger.go_on(1, [])
+    ledger.add({"step": 2})
+    ledger.flush()
+    assert steps(files) == [1, 2]
 
 
 def test_the_story_tells_of_a_plan_behind_the_steps_that_led_to_it(files: JobDirectory) -> None:
@@ -98,6 +119,11 @@ def test_the_result_holds_what_was_counted_and_what_the_script_reports(
         "world_size": 2,
         "test_accuracy": 0.97,
     }
+
+
+def test_the_result_counts_those_who_are_left(files: JobDirectory) -> None:
+    Ledger(files, 1, 1).write_result(Tally(steps=1), ["ada", "bob", "eve"], 64, 0, lost=1)
+    assert read_json(files.result)["world_size"] == 2
 
 
 def test_what_a_script_reports_goes_before_what_was_counted(files: JobDirectory) -> None:

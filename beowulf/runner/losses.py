@@ -1,0 +1,96 @@
+"""Ranks that are gone, and whether those that are left can be expected to carry on."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from beowulf.durable import read_json
+from beowulf.job.events import read_events
+from beowulf.job.heartbeat import CANNOT_GO_ON, KILLED_BY
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from beowulf.job.directory import JobDirectory
+    from beowulf.job.heartbeat import Heartbeat
+
+
+# This one is also how a launcher ends the ranks that are left when one has failed.
+ASKED_TO_END = re.compile(r"killed by signal 15\b")
+# What MPI tells those who wanted to talk to a rank that is gone.
+MPI_SAYS_GONE = re.compile(r"MPI_ERR_(PROC_FAILED|REVOKED)|MPIX?_ERR_PROC")
+
+
+def is_lost(heartbeat: Heartbeat) -> bool:
+    """Say whether a rank ended because it was taken away or left alone, not by its script."""
+    if heartbeat.state != "failed":
+        return False
+    return (
+        heartbeat.exit_code == CANNOT_GO_ON
+        or heartbeat.error.startswith(KILLED_BY)
+        or MPI_SAYS_GONE.search(heartbeat.error) is not None
+    )
+
+
+def failed_by_itself(heartbeats: Sequence[Heartbeat]) -> Heartbeat | None:
+    """Return the rank whose script failed first, unless another rank was lost before that.
+
+    Who loses its partner often fails with words of its own: a connection that was closed, say.
+    """
+    failed = [beat for beat in heartbeats if beat.state == "failed"]
+    own = [beat for beat in failed if not is_lost(beat)]
+    first = min(own, key=lambda beat: beat.time, default=None)
+    if first is None or any(beat.time < first.time for beat in failed if is_taken(beat)):
+        return None
+    return first
+
+
+def is_taken(heartbeat: Heartbeat) -> bool:
+    """Say whether a rank was killed, and not merely ended by the launcher after another."""
+    said = heartbeat.error
+    return (
+        heartbeat.state == "failed"
+        and said.startswith(KILLED_BY)
+        and ASKED_TO_END.match(said) is None
+    )
+
+
+def first_lost(heartbeats: Sequence[Heartbeat]) -> Heartbeat | None:
+    """Return the rank that was lost first: killed rather than ended by others or left alone."""
+    lost = [beat for beat in heartbeats if is_lost(beat)]
+    return min(lost, key=lambda beat: (_weight(beat), beat.time), default=None)
+
+
+def _weight(beat: Heartbeat) -> int:
+    if is_taken(beat):
+        return 0
+    return 1 if beat.error.startswith(KILLED_BY) else 2
+
+
+def said_lost(directory: JobDirectory, attempt: int) -> set[int]:
+    """Return the ranks of which others have said, in this attempt, that they don't answer."""
+    told: set[int] = set()
+    for event in read_events(directory):
+        if event.get("event") == "lost" and event.get("attempt") == attempt:
+            told |= _ranks(event)
+    return told
+
+
+def done_without(directory: JobDirectory, attempt: int, ranks: int) -> set[int]:
+    """Return the ranks without which the others have agreed, in this attempt, to go on."""
+    newest: dict[str, Any] | None = None
+    number = 1
+    while isinstance(value := read_json(directory.survivors(attempt, number)), dict):
+        newest, number = value, number + 1
+    return set() if newest is None else set(range(ranks)) - _ranks(newest)
+
+
+def _ranks(said: dict[str, Any]) -> set[int]:
+    ranks = said.get("ranks")
+    return {rank for rank in ranks if isinstance(rank, int)} if isinstance(ranks, list) else set()
+
+
+def hosts_of_ranks(heartbeats: Sequence[Heartbeat], ranks: Collection[int]) -> list[str]:
+    """Return the hosts of these ranks, each once, in the order of the ranks."""
+    return list(dict.fromkeys(beat.host for beat in heartbeats if beat.rank in ranks))

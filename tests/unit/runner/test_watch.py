@@ -1,0 +1,195 @@
+"""Ranks that are gone: who is left gets time to go on without them, and no more than that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beowulf.durable import write_json
+from beowulf.job.directory import JobDirectory
+from beowulf.job.events import record_event
+from beowulf.job.heartbeat import CANNOT_GO_ON, Heartbeat, RankState
+from beowulf.runner.site import Site
+from beowulf.runner.watch import (
+    CARRY_ON_S,
+    DONE_AFTER_LOSS_S,
+    DONE_GRACE_S,
+    LAST_WORDS_S,
+    LEFT_ALONE_S,
+    NEVER_TRAINED_S,
+    STEPS,
+    LossWatch,
+    Watch,
+)
+
+KILLED = {"exit_code": 137, "error": "killed by signal 9 (SIGKILL)"}
+SOON = 0.1
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> JobDirectory:
+    found = JobDirectory(tmp_path)
+    found.heartbeats.mkdir()
+    found.log.touch()
+    record_event(found, "submitted", attempt=1)
+    return found
+
+
+def beat(rank: int, state: RankState = "running", **details: Any) -> Heartbeat:
+    return Heartbeat(**{"rank": rank, "attempt": 1, "state": state, "step": 7,
+                        "host": f"node{rank}"} | details)  # fmt: skip
+
+
+def survive(directory: JobDirectory, number: int, *ranks: int) -> None:
+    lost = [rank for rank in range(3) if rank not in ranks]
+    write_json(directory.survivors(1, number), {"ranks": list(ranks), "lost": lost, "step": 7})
+
+
+def test_all_is_well(directory: JobDirectory) -> None:
+    watch = LossWatch(directory, 3, 1)
+    beats = [beat(0), beat(1), beat(2, "finished")]
+    assert [watch.look(now, beats, []) for now in (0.0, 1000.0)] == [None, None]
+
+
+def test_a_script_that_fails_ends_the_job_at_once(directory: JobDirectory) -> None:
+    watch = LossWatch(directory, 3, 1)
+    beats = [beat(0), beat(1, "failed", exit_code=1, error="ValueError: 7"), beat(2)]
+    assert watch.look(0.0, beats, []) is None  # the launcher may end by itself, and others speak
+    assert watch.look(LAST_WORDS_S + SOON, beats, []) == "failed"
+
+
+def test_those_that_are_left_have_time_to_agree(directory: JobDirectory) -> None:
+    watch = LossWatch(directory, 3, 1)
+    beats = [beat(0), beat(1, "failed", **KILLED), beat(2)]
+    assert watch.look(0.0, beats, []) is None
+    assert watch.look(CARRY_ON_S - SOON, beats, []) is None
+    assert watch.look(CARRY_ON_S + SOON, beats, []) == "lost"
+
+
+def test_long_steps_give_them_longer(directory: JobDirectory) -> None:
+    directory.metrics.write_text('{"step": 6, "samples": 8, "step_s": 50.0}\n')
+    watch = LossWatch(directory, 3, 1)
+    beats = [beat(0), beat(1, "failed", **KILLED), beat(2)]
+    assert watch.look(0.0, beats, []) is None
+    assert watch.look(CARRY_ON_S + STEPS * 50 - SOON, beats, []) is None
+    assert watch.look(CARRY_ON_S + STEPS * 50 + SOON, beats, []) == "lost"
+
+
+def test_a_script_that_does_not_train_with_beowulf_can_only_be_started_again(
+    directory: JobDirectory,
+) -> None:
+    watch = LossWatch(directory, 2, 1)
+    beats = [beat(0, step=0), beat(1, "failed", step=0, **KILLED)]
+    assert watch.look(0.0, beats, []) is None
+    assert watch.look(NEVER_TRAINED_S + SOON, beats, []) == "lost"
+
+
+def test_who_has_gone_on_is_left_alone(directory: JobDirectory) -> None:
+    watch = LossWatch(directory, 3, 1)
+    beats = [beat(0), beat(1, "failed", **KILLED), beat(2)]
+    assert watch.look(0.0, beats, []) is None
+    survive(directory, 1, 0, 2)
+    assert watch.look(1000.0, beats, []) is None
+    # A second loss counts from when it is seen.
+    beats[2] = beat(2, "failed", **KILLED)
+    assert watch.look(2000.0, beats, []) is None
+    assert watch.look(2000.0 + CARRY_ON_S + SOON, beats, []) == "lost"
+    survive(directory, 2, 0)
+    assert watch.look(3000.0, beats, []) is None
+
+
+def test_a_failure_after_a_loss_that_was_survived_is_the_script_s_own(
+    directory: JobDirectory,
+) -> None:
+    survive(directory, 1, 0, 2)
+    watch = LossWatch(directory, 3, 1)
+    beats = [
+        beat(0, "failed", exit_code=1, error="ValueError: 7", time=50.0),
+        beat(1, "failed", time=10.0, **KILLED),
+        beat(2),
+    ]
+    assert watch.look(0.0, beats, []) is None
+    assert watch.look(LAST_WORDS_S + SOON, beats, []) == "failed"
+
+
+def test_ranks_of_which_others_say_that_they_are_gone(directory: JobDirectory) -> None:
+    watch = LossWatch(directory, 3, 1)
+    beats = [beat(0), beat(1), beat(2)]
+    record_event(directory, "lost", ranks=[2], hosts=["node2"], step=7, attempt=9)
+    assert watch.look(0.0, beats, []) is None
+    assert not watch.lost
+    record_event(directory, "lost", ranks=[2], hosts=["node2"], step=7, attempt=1)
+    assert watch.look(1.0, beats, []) is None
+    assert watch.look(1.0 + CARRY_ON_S + SOON, beats, []) == "lost"
+
+
+def test_a_host_that_answers_again_has_lost_nothing(directory: JobDirectory) -> None:
+    watch = LossWatch(directory, 2, 1)
+    beats = [beat(0, step=0), beat(1, step=0)]
+    assert watch.look(0.0, beats, ["node1"]) is None
+    assert watch.look(NEVER_TRAINED_S - SOON, beats, []) is None
+    assert watch.look(1000.0, beats, []) is None
+    assert watch.look(1000.0, beats, ["node1"]) is None
+    assert watch.look(1000.0 + NEVER_TRAINED_S + SOON, beats, ["node1"]) == "lost"
+
+
+def test_one_that_cannot_go_on_says_so_for_all(directory: JobDirectory) -> None:
+    watch = LossWatch(directory, 3, 1)
+    alone = {"exit_code": CANNOT_GO_ON, "error": "cannot go on without rank 2"}
+    beats = [beat(0, "failed", **alone), beat(1), beat(2)]
+    assert watch.look(0.0, beats, []) is None
+    assert watch.look(LEFT_ALONE_S + SOON, beats, []) == "lost"
+
+
+def test_when_nobody_is_left_the_launcher_is_not_waited_for(directory: JobDirectory) -> None:
+    watch = LossWatch(directory, 2, 1)
+    beats = [beat(0, "finished"), beat(1, "failed", **KILLED)]
+    assert watch.look(0.0, beats, []) is None
+    assert watch.look(LAST_WORDS_S + SOON, beats, []) == "lost"
+
+
+# --- The whole watch -------------------------------------------------------------------------
+
+
+def watched(directory: JobDirectory, *, on_cluster: bool = False) -> Watch:
+    hosts = ("node0", "node1") if on_cluster else ()
+    site = Site(2, ("a:1", "b:2"), hosts=hosts, slurm_job_id=71 if on_cluster else None)
+    return Watch(directory, site, 1)
+
+
+@pytest.mark.parametrize(("state", "grace_s"), [
+    ("running", DONE_GRACE_S), ("failed", DONE_AFTER_LOSS_S),
+])  # fmt: skip
+def test_a_launcher_that_hangs_at_the_end_is_waited_for_less_after_a_loss(
+    directory: JobDirectory, state: RankState, grace_s: float
+) -> None:
+    watch = watched(directory)
+    beat(0).write(directory)
+    beat(1, state, **KILLED if state == "failed" else {}).write(directory)
+    assert watch.look(0.0) is None
+    directory.done.touch()
+    assert watch.look(1.0) is None
+    assert watch.look(1.0 + grace_s - SOON) is None
+    assert watch.look(1.0 + grace_s + SOON) == "done"
+
+
+def test_words_of_an_earlier_attempt_are_not_heard(directory: JobDirectory) -> None:
+    watch = watched(directory)
+    for rank in (0, 1):
+        beat(rank, "failed", attempt=0, exit_code=1, error="ValueError: 7").write(directory)
+    assert watch.look(0.0) is None
+    assert watch.look(1000.0) is None
+    assert "running" not in directory.events.read_text()
+    for rank in (0, 1):
+        beat(rank).write(directory)
+    assert watch.look(2000.0) is None
+    assert "running" in directory.events.read_text()
+
+
+def test_a_later_attempt_elsewhere_ends_this_one(directory: JobDirectory) -> None:
+    watch = watched(directory, on_cluster=True)
+    assert watch.look(0.0) is None
+    directory.claim(2).write_text("71\n")
+    assert watch.look(1.0) == "elsewhere"
