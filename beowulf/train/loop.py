@@ -197,7 +197,8 @@ class Loop:
             self._timer.rest()
             self._hear_more(self.averaging.end(is_last=step + 1 == total), size)
             step_ns = self._timer.end()
-            wire_s = self._timer.wire_s(self.compute_s, rank) if self.ledger.has_metrics else None
+            keeps = self.ledger.has_metrics or self.rescue.is_on
+            wire_s = self._timer.wire_s(self.compute_s, rank) if keeps else None
             self._end_step(self.current, step_ns, wire_s, total, schedule)
             if self._world_size > 1 and len(self.compute_s) == self._world_size:
                 self._learn(shares, step_ns / 1e9, wire_s)
