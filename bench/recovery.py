@@ -1,0 +1,175 @@
+"""How long a job stands still after a fault: from the fault to the first step finished after it.
+
+Each fault strikes a job on four machines of a lab, through Slurm, as often as there are rounds.
+Each job is then seen to end COMPLETED, with every step done once and the losses of a run to which
+nothing happened; one that does not ends the measurement. Needs root: ``beowulf lab``. It makes a
+cluster first, unless ``--lab`` names one that is there; ten rounds take about two hours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.harness import Report, Table, publish, summarize, this_machine, verdict
+from beowulf.lab.controls import set_cable, set_power
+from beowulf.lab.directory import lab_directory
+from tests.lab.cluster import Cluster
+from tests.lab.plugs import Plugs, undisturbed_losses
+from tests.lab.room import Room
+from tests.lab.test_submit import laptop_of
+from tests.lab.training import Training, write_job
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROUNDS = 10
+STEPS = 150
+STRUCK_AT = 50
+VICTIM, ITS_RANK = "node3", 3
+KILLED_TARGET_S, GONE_TARGET_S, GONE_MOST_S, RESTART_TARGET_S = 1.0, 6.0, 15.0, 60.0
+KILLED, STOPPED = "a rank is killed (kill -9)", "a rank is stopped (SIGSTOP)"
+OFF, FROZEN, CUT = "a node is switched off", "a node is frozen", "a node's cable is cut"
+FIRST_OFF = "the first node is switched off"
+FROM_SLURM = "of that, from when Slurm has started it again"
+
+
+def moment(event: dict[str, Any]) -> float:
+    """Return when an event happened, by ``time.time``; a lab's machines have this one's clock."""
+    return datetime.fromisoformat(event["time"]).timestamp()
+
+
+def pull(plugs: Plugs, what: str) -> float:
+    """Let a fault strike at once; return when it did."""
+    directory = lab_directory(plugs.room.name)
+    if what in (KILLED, STOPPED):
+        node, pid = plugs.job.place_of(ITS_RANK)
+        signal = "KILL" if what == KILLED else "STOP"
+        return float(plugs.room.on(node, f"date +%s.%N; sudo kill -{signal} {pid}"))
+    struck = time.time()
+    if what == CUT:
+        set_cable(directory, VICTIM, "cut", "")
+    else:
+        set_power(directory, VICTIM, "pause" if what == FROZEN else "off")
+    return struck
+
+
+def in_place(plugs: Plugs, what: str) -> float:
+    """Return for how long a job stands still that carries on in place."""
+    job = plugs.training(steps=STEPS)
+    job.wait_for_step(STRUCK_AT)
+    struck = pull(plugs, what)
+    stood_s = moment(job.wait_for("carried_on")) - struck
+    job.ends_as_if_nothing_had_happened()
+    plugs.mend()
+    return stood_s
+
+
+def restarted(plugs: Plugs) -> tuple[float, float]:
+    """Return for how long a job stands still that Slurm starts again, and its part after that."""
+    plugs.without_the_head()
+    try:
+        job = plugs.training(nodes="2-3", steps=STEPS, every_steps=20)
+        job.wait_for_step(STRUCK_AT)
+        struck = time.time()
+        set_power(lab_directory(plugs.room.name), job.place_of(0)[0], "off")
+        restarting = moment(job.wait_for("restarting"))
+        first = first_step_after(job, restarting)
+        job.ends_as_if_nothing_had_happened(attempts=2)
+    finally:
+        plugs.with_the_head()
+    plugs.mend()
+    return first - struck, first - restarting
+
+
+def first_step_after(job: Training, begun: float) -> float:
+    """Return when the first step of a new attempt was seen; its line is written at most 0.5 s late.
+
+    What the new attempt keeps of the old one's lines is seen again before that.
+    """
+    resumed = job.wait_for("resumed")["step"]
+    while True:
+        seen = [at for step, at in job.witness.steps if step > resumed and at > begun]
+        if seen:
+            return min(seen)
+        time.sleep(0.05)
+
+
+@contextmanager
+def plugged(lab: str | None) -> Iterator[Plugs]:
+    """Give a lab with a cluster: one that is there, or one of the benchmark's own."""
+    room = Room(lab or "bench-recovery")
+    with tempfile.TemporaryDirectory() as home:
+        try:
+            cluster = Cluster(room)
+            if lab is None:
+                room("up", "--image", "prepared")
+                cluster.play("site")
+            laptop = laptop_of("ada", cluster, Path(home))
+            yield Plugs(laptop, write_job(Path(home, "job")), undisturbed_losses(Path(home), STEPS))
+        finally:
+            if lab is None:
+                room("destroy")
+
+
+def measure(rounds: int = ROUNDS, lab: str | None = None) -> Report:
+    """Let each fault strike, in turn, so often."""
+    found: dict[str, list[float]] = {}
+    with plugged(lab) as plugs:
+        plugs.mend()
+        for number in range(rounds):
+            for what in (KILLED, STOPPED, OFF, FROZEN, CUT):
+                found.setdefault(what, []).append(in_place(plugs, what))
+                print(f"{number + 1}: {what}: {found[what][-1]:.2f} s", file=sys.stderr)
+            whole, ours = restarted(plugs)
+            found.setdefault(FIRST_OFF, []).append(whole)
+            found.setdefault(FROM_SLURM, []).append(ours)
+            print(f"{number + 1}: {FIRST_OFF}: {whole:.1f} s, {ours:.1f} s", file=sys.stderr)
+    return report(found)
+
+
+def report(found: dict[str, list[float]]) -> Report:
+    """Put what was found into a table."""
+    figures = {name: summarize(values) for name, values in found.items()}
+    gone = [figures[what] for what in (STOPPED, OFF, FROZEN, CUT)]
+    return Report(
+        name="recovery",
+        title="From a fault to the next finished step",
+        table=Table(
+            ["s", "times", "p50", "quartiles", "range"],
+            [[name, str(one.count), *one.cells(2)] for name, one in figures.items()],
+        ),
+        verdict="\n\n".join(
+            (
+                verdict("a killed rank, maximum", figures[KILLED].maximum, KILLED_TARGET_S, " s"),
+                verdict("all else in place, p50", max(one.median for one in gone),
+                        GONE_TARGET_S, " s"),
+                verdict("all else in place, maximum", max(one.maximum for one in gone),
+                        GONE_MOST_S, " s"),
+                verdict("started again, maximum", figures[FROM_SLURM].maximum,
+                        RESTART_TARGET_S, " s"),
+            )
+        ),
+        figures=figures,
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Measure, and print a section of docs/benchmarks.md."""
+    parser = argparse.ArgumentParser(prog="python -m bench.recovery", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each fault strikes")
+    parser.add_argument("--lab", metavar="NAME", help="a lab whose cluster is there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    options = parser.parse_args()
+    print(f"Measured on {this_machine()}.\n", flush=True)
+    publish(measure(options.rounds, options.lab), options.json)
+
+
+if __name__ == "__main__":
+    main()
