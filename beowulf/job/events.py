@@ -22,6 +22,7 @@ EventName = Literal[
     "lost",
     "carried_on",
     "restarting",
+    "growing",
     "drill",
     "ended",
 ]

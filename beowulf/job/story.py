@@ -27,6 +27,7 @@ STAGE_BY_EVENT: dict[str, Stage] = {
     "lost": "RECOVERING",
     "carried_on": "RUNNING",
     "restarting": "RECOVERING",
+    "growing": "RECOVERING",
 }
 # What happens to every job, and is no news.
 USUAL = frozenset({"submitted", "started", "running", "planned", "ended"})
@@ -196,6 +197,7 @@ TELLERS: Mapping[str, Callable[[Event], str]] = {
     "planned": _planned,
     "carried_on": _carried_on,
     "restarting": _restarting,
+    "growing": lambda event: f"starts again with all ranks: {event.get('why')}",
     "drill": _drill,
     "ended": _ended,
 }

@@ -21,6 +21,7 @@ PORTS = 1_000
 PORTS_PER_JOB = 16  # on one host; jobs that need more use those of the next ones too
 COUNT = re.compile(r"(\d{1,6})(?:\(x(\d{1,6})\))?")
 RESTARTS = re.compile(r"(?:^|\s)Restarts=(\d{1,6})")
+NODE_LIST = re.compile(r"(?<!\S)NodeList=([^\s(]\S*)")
 SLURM_TIMEOUT_S = 10.0
 MOST_ANSWER = 200
 
@@ -108,6 +109,17 @@ def restarts_of(slurm_job_id: int) -> int:
     answer = _ask_slurm(["scontrol", "show", "job", "--oneliner", str(slurm_job_id)])
     found = RESTARTS.search(answer)
     return int(found[1]) if found else 0
+
+
+def hosts_given(slurm_job_id: int) -> list[str]:
+    """Return the hosts that a job has now: Slurm takes out those that it gives up.
+
+    Raises:
+        LaunchError: It can't be asked.
+    """
+    answer = _ask_slurm(["scontrol", "show", "job", "--oneliner", str(slurm_job_id)])
+    found = NODE_LIST.search(answer)
+    return hosts_of(found[1]) if found else []
 
 
 def requeue(slurm_job_id: int) -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from beowulf.durable import see_anew
 from beowulf.job.events import record_event
 from beowulf.job.heartbeat import read_heartbeats
-from beowulf.runner.allocation import hosts_down, requeue
+from beowulf.runner.allocation import hosts_down, hosts_given, requeue
 from beowulf.runner.claim import claim_anew
+from beowulf.runner.growing import record_growth
 from beowulf.runner.launching import Attempt
 from beowulf.runner.losses import is_taken
 from beowulf.runner.outcome import Outcome, judge
@@ -78,10 +79,15 @@ class Attempts:
             stop, outcome = self._attempt.run()
             if stop == "elsewhere" and outcome.state != "COMPLETED":
                 return None
+            if stop == "grow" and outcome.state != "COMPLETED":
+                if not self._grow():
+                    return None
+                continue
             if not outcome.can_restart:
                 return outcome
             if self._used >= self._spec.retry.limit:
                 return self._given_up(outcome)
+            self._used += 1
             if not self._begin_next(outcome.reason):
                 return None
 
@@ -106,6 +112,21 @@ class Attempts:
             "([retry] limit)",
         )
 
+    def _grow(self) -> bool:
+        """Start again with the ranks that are missing; False if Slurm does it, or has done so.
+
+        It is planned, so that it does not count as one of the attempts that the job may use up.
+        """
+        last = self._attempt
+        last.end_elsewhere()
+        said = record_growth(self._directory, last.number)
+        slurm_job_id = last.site.slurm_job_id
+        if slurm_job_id is not None:
+            if not set(last.site.hosts) <= set(hosts_given(slurm_job_id)):
+                return self._leave_to_slurm(slurm_job_id)
+            self._left_out.clear()
+        return self._begin_next(said)
+
     def _begin_next(self, why: str) -> bool:
         """Make the next attempt ready; False if it is Slurm that starts it, or has done so."""
         last = self._attempt
@@ -126,7 +147,6 @@ class Attempts:
             left_out=sorted(self._left_out),
             step=next(iter(self._directory.checkpoint_steps()), None),
         )
-        self._used += 1
         self._attempt = replace(last, site=site, number=number)
         return True
 

@@ -18,7 +18,8 @@ FinalState = Literal["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"]
 # "slurm": Slurm ended the job, and nothing says that its owner asked for that.
 # "failed": a rank's script failed by itself. "lost": ranks are gone, and the others can't go on.
 # "elsewhere": Slurm starts the job again, or has done so; what becomes of it is said there.
-Stop = Literal["cancel", "time limit", "done", "slurm", "failed", "lost", "elsewhere"]
+# "grow": machines that were lost are back, and it pays to start again with them.
+Stop = Literal["cancel", "time limit", "done", "slurm", "failed", "lost", "elsewhere", "grow"]
 
 CANCELLED_EXIT_CODE = 143  # 128 + SIGTERM, as a shell reports a terminated program
 TIMEOUT_EXIT_CODE = 124  # as timeout(1) does
@@ -67,6 +68,8 @@ def judge(  # noqa: PLR0913 - each fact that counts, named at the call
         return Outcome("COMPLETED", "", 0)
     if stop in ("cancel", "time limit", "slurm"):
         return _stopped(stop, hosts_down)
+    if stop == "grow":
+        return Outcome("FAILED", "started again with all ranks", UNPROVEN_EXIT_CODE)
     explained = {beat.rank for beat in heartbeats if beat.state == "failed"}.union(without)
     taken = _rank_lost_with_its_watcher(log_tail)
     if taken and taken.rank not in explained:

@@ -17,10 +17,11 @@ from pathlib import Path
 from beowulf.durable import see_anew, write_file
 from beowulf.errors import LaunchError, one_line
 from beowulf.job.directory import JobDirectory
-from beowulf.job.events import record_event
+from beowulf.job.events import read_events, record_event
 from beowulf.job.record import read_exit_code
 from beowulf.runner.attempts import Attempts
 from beowulf.runner.claim import claim_next
+from beowulf.runner.growing import growths
 from beowulf.runner.launching import Termination
 from beowulf.runner.outcome import Outcome
 from beowulf.runner.site import SLURM_VARIABLE, given_by_slurm, this_computer
@@ -106,7 +107,10 @@ def _begin_again(
     directory: JobDirectory, attempt: int, used: int, termination: Termination
 ) -> Outcome | None:
     """Go on with a job that Slurm has started again, as often as its job file allows."""
-    why = "the host from which it was run was lost"
+    grown = growths(directory)
+    used -= len(grown)
+    is_growth = read_events(directory)[-1].get("event") == "growing"
+    why = grown[-1] if is_growth else "the host from which it was run was lost"
     limit = read_spec(directory.spec).retry.limit
     if used > limit and not directory.done.exists():
         reason = f"{why}; it was not started again ([retry] limit is {limit})"

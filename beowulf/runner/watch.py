@@ -8,6 +8,7 @@ from beowulf.durable import see_anew
 from beowulf.job.events import record_event
 from beowulf.job.heartbeat import CANNOT_GO_ON, read_heartbeats
 from beowulf.job.record import read_newest_metrics
+from beowulf.runner.growing import Growth
 from beowulf.runner.losses import done_without, failed_by_itself, is_lost, said_lost
 from beowulf.runner.shown import Shown
 
@@ -48,6 +49,7 @@ class Watch:
         self.attempt = attempt
         self.heartbeats: list[Heartbeat] = []
         self.losses = LossWatch(directory, site.ranks, attempt)
+        self._growth = Growth(directory, site, probe)
         self._probe = probe
         self._all_up = False
         self._done_at: float | None = None
@@ -84,7 +86,10 @@ class Watch:
             self._all_up = True
             record_event(self.directory, "running")
         silent = self._probe.silent(now, SILENT_S) if self._probe else []
-        return self.losses.look(now, self.heartbeats, silent)
+        stop = self.losses.look(now, self.heartbeats, silent)
+        if stop is None and self._growth.look(now, self.heartbeats, self.losses.done_without()):
+            return "grow"
+        return stop
 
 
 class LossWatch:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from mpi4py import MPI
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from beowulf.train.tracked import Tracked
 
 REMEMBERED_STEPS = 1024  # whose lines may not have been written yet: those of half a second
+USUAL_STEPS = 32  # of which the median is how long a step takes
 MOST_IN_VAIN = 5  # meetings, one after the other, in which nobody is found to be missing
 MINORITY_PAUSE_S = 5.0  # for others, if there are more of them, to come first
 RESTED = -1
@@ -287,8 +289,15 @@ class Rescue:
             return
         ledger.go_on(step, self._lines)
         if new:
-            hosts = _hosts(everybody, new)
-            ledger.tell("lost", ranks=new, hosts=hosts, step=step + 1, attempt=self.attempt)
+            took = [line["step_s"] for line in self._lines]
+            ledger.tell(
+                "lost",
+                ranks=new,
+                hosts=_hosts(everybody, new),
+                step=step + 1,
+                attempt=self.attempt,
+                step_s=median(took[-USUAL_STEPS:]) if took else None,
+            )
 
 
 def _hosts(everybody: Everybody, ranks: tuple[int, ...] | list[int]) -> list[str]:

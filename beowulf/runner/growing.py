@@ -1,0 +1,120 @@
+"""Whether it pays to start all ranks again, now that machines which were lost are back.
+
+A process that was not there when MPI started can't join the ranks that are. So a run that has gone
+on without some of its ranks gets them back by starting again, planned: from a checkpoint that
+has just been written, so that next to nothing is done twice.
+"""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import TYPE_CHECKING
+
+from beowulf.job.events import read_events, record_event
+from beowulf.job.record import read_newest_metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from typing import Any
+
+    from beowulf.job.directory import JobDirectory
+    from beowulf.job.heartbeat import Heartbeat
+    from beowulf.runner.reachable import HostProbe
+    from beowulf.runner.site import Site
+
+BACK_S = 60.0  # for which a machine must have answered again: some come back only to go
+LOOK_S = 2.0
+HERE_S = 10.0  # what starting again takes on one computer, with room to spare
+SLURM_S = 90.0  # the same if Slurm starts the job again: it waits before it does
+WORTH = 2.0  # times what it takes, for what is estimated
+
+
+def saved_s(directory: JobDirectory) -> float:
+    """Return how much sooner the job would be over with all the ranks that it had at first.
+
+    0 if that is not known: from how long steps took before the first loss, and take now.
+    """
+    losses = [event for event in _of_this_attempt(directory) if event.get("event") == "lost"]
+    before_s = _seconds(losses[0].get("step_s")) if losses else None
+    lines = read_newest_metrics(directory)
+    took = [seconds for line in lines if (seconds := _seconds(line.get("step_s")))]
+    left = _steps_left(lines)
+    return max(0.0, left * (median(took) - before_s)) if before_s and took else 0.0
+
+
+class Growth:
+    """Looks, while some ranks are missing, for the moment at which to start again with all.
+
+    That is when the machines of those that are missing have answered for a while, it pays, and
+    a checkpoint has been written since that was found.
+    """
+
+    def __init__(self, directory: JobDirectory, site: Site, probe: HostProbe | None) -> None:
+        self._directory = directory
+        self._site = site
+        self._probe = probe
+        self._next_look = 0.0
+        self._back_since: float | None = None
+        self._checkpoint: int | None = None
+
+    def look(self, now: float, beats: Sequence[Heartbeat], without: Collection[int]) -> bool:
+        """Say whether to start again, at ``time.monotonic`` ``now``, to have ``without`` back."""
+        if not without or now < self._next_look:
+            return False
+        self._next_look = now + LOOK_S
+        if not self._answer(now, {beat.host for beat in beats if beat.rank in without}):
+            self._back_since = self._checkpoint = None
+            return False
+        if self._back_since is None:
+            self._back_since = now
+        if now < self._back_since + BACK_S:
+            return False
+        newest = next(iter(self._directory.checkpoint_steps()), 0)
+        if self._checkpoint is None:
+            cost_s = HERE_S if self._site.slurm_job_id is None else SLURM_S
+            if saved_s(self._directory) > WORTH * cost_s:
+                self._checkpoint = newest
+            return False
+        return newest > self._checkpoint
+
+    def _answer(self, now: float, hosts: Collection[str]) -> bool:
+        return self._probe is None or not set(self._probe.silent(now)) & set(hosts)
+
+
+def record_growth(directory: JobDirectory, attempt: int) -> str:
+    """Add to the job's story that it starts again to grow; return why, in words."""
+    lost = [e for e in _of_this_attempt(directory) if e.get("event") == "lost"]
+    hosts = list(dict.fromkeys(str(host) for event in lost for host in event.get("hosts") or []))
+    why = (
+        f"{', '.join(hosts)} {'is' if len(hosts) == 1 else 'are'} back"
+        if hosts
+        else "ranks are back"
+    )
+    record_event(directory, "growing", attempt=attempt, hosts=hosts, why=why)
+    return why
+
+
+def growths(directory: JobDirectory) -> list[str]:
+    """Return why the job has started again to grow, each time since it was submitted or resumed."""
+    said: list[str] = []
+    for event in read_events(directory):
+        if event.get("event") in ("submitted", "resubmitted"):
+            said.clear()
+        elif event.get("event") == "growing":
+            said.append(str(event.get("why")))
+    return said
+
+
+def _of_this_attempt(directory: JobDirectory) -> list[dict[str, Any]]:
+    events = read_events(directory)
+    begun = (i for i in range(len(events) - 1, -1, -1) if events[i].get("event") == "started")
+    return events[next(begun, 0) :]
+
+
+def _steps_left(lines: Sequence[dict[str, Any]]) -> int:
+    step, total = (lines[-1].get(name) for name in ("step", "total_steps")) if lines else (0, 0)
+    return total - step if isinstance(step, int) and isinstance(total, int) else 0
+
+
+def _seconds(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and value > 0 else None

@@ -1,0 +1,119 @@
+"""A run that lost machines starts again with them once that pays, and not before."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from beowulf.job.directory import JobDirectory
+from beowulf.job.events import read_events, record_event
+from beowulf.job.heartbeat import Heartbeat
+from beowulf.runner.growing import BACK_S, Growth, growths, record_growth, saved_s
+from beowulf.runner.site import Site
+
+HERE = Site(3, ("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"))
+BEATS = [Heartbeat(rank, 1, host=f"node{rank}") for rank in range(3)]
+LOST = {2}
+
+
+class Probe:
+    """Hosts of which a test says whether they answer."""
+
+    def __init__(self, *silent: str) -> None:
+        self.hosts = list(silent)
+
+    def silent(self, _now: float, _for_s: float = 0.0) -> list[str]:
+        return self.hosts
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> JobDirectory:
+    """A job whose steps took 1 s, and take 1.5 s since node2 was lost, with 100 steps left."""
+    files = JobDirectory(tmp_path)
+    record_event(files, "submitted", attempt=1)
+    record_event(files, "started", attempt=1)
+    record_event(files, "lost", ranks=[2], hosts=["node2"], step=10, attempt=1, step_s=1.0)
+    write_metrics(files, step=20, total=120)
+    write_checkpoint(files, 10)
+    return files
+
+
+def write_metrics(files: JobDirectory, step: int, total: int, step_s: float = 1.5) -> None:
+    line = {"step": step, "total_steps": total, "step_s": step_s, "samples": 8}
+    files.metrics.write_text(json.dumps(line) + "\n")
+
+
+def write_checkpoint(files: JobDirectory, step: int) -> None:
+    (files.checkpoints / f"step-{step:08d}").mkdir(parents=True)
+
+
+def growth(files: JobDirectory, probe: Probe | None = None) -> Growth:
+    return Growth(files, HERE, probe)  # type: ignore[arg-type]  # all that is asked of it
+
+
+def test_what_is_saved_is_estimated_from_before_and_now(files: JobDirectory) -> None:
+    assert saved_s(files) == pytest.approx(50)
+    write_metrics(files, step=119, total=120)
+    assert saved_s(files) == pytest.approx(0.5)
+    write_metrics(files, step=20, total=120, step_s=0.9)
+    assert saved_s(files) == 0
+
+
+def test_nothing_is_known_without_a_loss_or_steps(tmp_path: Path) -> None:
+    files = JobDirectory(tmp_path)
+    assert saved_s(files) == 0
+    record_event(files, "started", attempt=1)
+    write_metrics(files, 1, 100)
+    assert saved_s(files) == 0
+
+
+def test_it_starts_again_at_a_checkpoint_once_the_machine_has_been_back_for_a_while(
+    files: JobDirectory,
+) -> None:
+    grows = growth(files)
+    assert not grows.look(0, BEATS, LOST)
+    assert not grows.look(BACK_S - 3, BEATS, LOST)
+    assert not grows.look(BACK_S, BEATS, LOST)
+    assert not grows.look(BACK_S + 3, BEATS, LOST)
+    write_checkpoint(files, 30)
+    assert grows.look(BACK_S + 6, BEATS, LOST)
+
+
+def test_nobody_is_missing(files: JobDirectory) -> None:
+    grows = growth(files)
+    for now in (0, BACK_S, BACK_S + 3):
+        assert not grows.look(now, BEATS, set())
+
+
+def test_it_stays_as_it_is_where_that_does_not_pay(files: JobDirectory) -> None:
+    grows = growth(files)
+    write_metrics(files, step=90, total=120)
+    for now in (0, BACK_S, BACK_S + 3):
+        assert not grows.look(now, BEATS, LOST)
+    write_checkpoint(files, 91)
+    assert not grows.look(BACK_S + 6, BEATS, LOST)
+
+
+def test_a_machine_that_goes_again_is_not_back(files: JobDirectory) -> None:
+    probe = Probe("node2")
+    grows = growth(files, probe)
+    for now in (0, BACK_S, 2 * BACK_S):
+        assert not grows.look(now, BEATS, LOST)
+    probe.hosts = []
+    assert not grows.look(2 * BACK_S + 3, BEATS, LOST)
+    probe.hosts = ["node2"]
+    assert not grows.look(3 * BACK_S, BEATS, LOST)
+    probe.hosts = []
+    write_checkpoint(files, 40)
+    assert not grows.look(3 * BACK_S + 6, BEATS, LOST)
+
+
+def test_growing_is_told_and_counted(files: JobDirectory) -> None:
+    assert growths(files) == []
+    assert record_growth(files, 1) == "node2 is back"
+    assert read_events(files)[-1]["hosts"] == ["node2"]
+    assert growths(files) == ["node2 is back"]
+    record_event(files, "resubmitted", attempt=3)
+    assert growths(files) == []
