@@ -53,10 +53,21 @@ class MetricsWriter:
             self._waiting = b""
 
     def forget_after(self, step: int) -> dict[str, Any]:
-        """Drop the lines after ``step``, which is done again, and return the last one kept."""
+        """Drop the lines after ``step``, which is done again, and return the last one kept.
+
+        The file is made anew, so that nobody else writes into it any more; if the disk is full
+        it stays as it is, as long as there is nothing to drop.
+
+        Raises:
+            OSError: The disk is full, and there is.
+        """
         lines = read_json_lines(self.path)
         kept = [line for line in lines if line.get("step", 0) <= step]
-        write_file(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        try:
+            write_file(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        except OSError as error:
+            if error.errno not in CANNOT_WRITE or len(kept) < len(lines):
+                raise
         self.close()
         self._file = open_to_append(self.path)
         return kept[-1] if kept else {}

@@ -21,10 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from mpi4py import MPI
 
-from beowulf.durable import see_anew
 from beowulf.errors import RanksLost
-from beowulf.job.heartbeat import read_heartbeat
-from beowulf.job.survivors import Survivors, claim_survival
+from beowulf.train.agreement import Before, agreed
 from beowulf.train.everybody import can_survive, tells_of_loss
 from beowulf.train.state import broadcast
 
@@ -43,7 +41,6 @@ if TYPE_CHECKING:
 REMEMBERED_STEPS = 1024  # whose lines may not have been written yet: those of half a second
 USUAL_STEPS = 32  # of which the median is how long a step takes
 MOST_IN_VAIN = 5  # meetings, one after the other, in which nobody is found to be missing
-MINORITY_PAUSE_S = 5.0  # for others, if there are more of them, to come first
 RESTED = -1
 
 
@@ -217,7 +214,10 @@ class Rescue:
             raise RanksLost(f"cannot go on without {_who(everybody)}")
         steps = [standing.steps for standing in standings]
         furthest = steps.index(max(steps))
-        losses = self._claim(max(standing.losses for standing in standings), max(steps))
+        before = Before(
+            self.attempt, max(one.losses for one in standings), len(self._told), max(steps)
+        )
+        losses = agreed(everybody, self.files, before)
         word = comm.bcast(self._word(tally) if comm.rank == furthest else None, furthest)
         if min(steps) < max(steps):
             state = self._held or self.tracked.packed() if comm.rank == furthest else None
@@ -245,39 +245,6 @@ class Rescue:
         tally.steps, tally.loss = word.tally.steps, word.tally.loss
         if word.line is not None:
             self._lines.append(word.line)
-
-    def _claim(self, losses: int, step: int) -> int:
-        """Say in the job's directory who goes on; return how many losses that makes. Collective.
-
-        Raises:
-            RanksLost: Others go on without these, or nobody does since a script has failed.
-        """
-        everybody = self.everybody
-        number: int | None = None
-        if everybody.comm.rank == 0 and not self._has_failed(everybody.lost):
-            if 2 * len(everybody.ranks) < everybody.size - len(self._told):
-                time.sleep(MINORITY_PAUSE_S)
-            number = losses
-            while number is not None:
-                number += 1
-                mine = Survivors(self.attempt, number, everybody.ranks, everybody.lost, step)
-                there = claim_survival(self.files, mine)
-                if there == mine:
-                    break
-                if everybody.rank not in there.ranks:
-                    number = None
-        number = everybody.comm.bcast(number)
-        if number is None:
-            raise RanksLost("nobody waits for this rank: others go on without it, or have failed")
-        return number
-
-    def _has_failed(self, lost: tuple[int, ...]) -> bool:
-        """Say whether a rank is gone since its script has failed: so will every other one's."""
-        see_anew(self.files.heartbeats)
-        heartbeats = [read_heartbeat(self.files, rank) for rank in lost]
-        return any(
-            beat.attempt == self.attempt and beat.failed_by_itself for beat in heartbeats if beat
-        )
 
     def _write(self, step: int) -> None:
         """Have the leading rank write from now on, and tell who was lost."""

@@ -148,3 +148,15 @@ def test_who_is_replaced_writes_into_nothing(path: Path) -> None:
     cut_off.append({"step": 2})
     cut_off.flush()
     assert steps(path) == [1, 2]
+
+
+@pytest.mark.root
+def test_on_a_full_disk_the_file_stays_as_it_is(small_disk: Path) -> None:
+    path = small_disk / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n')
+    fill(small_disk)
+    writer = MetricsWriter(path)
+    assert writer.forget_after(2) == {"step": 2}
+    with pytest.raises(OSError, match="No space left"):
+        writer.forget_after(1)
+    assert steps(path) == [1, 2]
