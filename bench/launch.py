@@ -63,9 +63,13 @@ def sandbox() -> Iterator[Sandbox]:
         yield Sandbox(Path(path))
 
 
-def mpi_options(ranks: int) -> list[str]:
-    """Return what a job's own batch script gives to ``mpiexec`` for ranks of one thread."""
-    spec = spec_from({"command": ["true"]}, default_name="bench")
+def mpi_options(ranks: int, *, survives: bool = False) -> list[str]:
+    """Return what a job's own batch script gives to ``mpiexec`` for ranks of one thread.
+
+    ``survives`` says whether those that are left are to go on when a rank is lost.
+    """
+    command = ["python", "train.py"] if survives else ["true"]
+    spec = spec_from({"command": command}, default_name="bench")
     here = Path()  # neither mpiexec's nor Python's place is among the options
     script = render_local(spec, Layout(ranks, threads_per_rank=1), mpiexec=here, python=here)
     _, start, rest = script.partition("\noptions=(\n")
@@ -75,16 +79,17 @@ def mpi_options(ranks: int) -> list[str]:
     return shlex.split(options, comments=True)
 
 
-def mpiexec(ranks: int, *words: str | Path) -> list[str]:
+def mpiexec(ranks: int, *words: str | Path, survives: bool = False) -> list[str]:
     """Return the command that runs ``python -m mpi4py WORDS`` on so many ranks."""
-    start = [str(find_mpiexec()), *mpi_options(ranks), sys.executable, "-m", "mpi4py"]
-    return [*start, *map(str, words)]
+    options = mpi_options(ranks, survives=survives)
+    return [str(find_mpiexec()), *options, sys.executable, "-m", "mpi4py", *map(str, words)]
 
 
-def run_ranks(module: str, ranks: int, arguments: Sequence[str]) -> Any:
+def run_ranks(module: str, ranks: int, arguments: Sequence[str], *, survives: bool = False) -> Any:
     """Run a module of ``bench.ranks`` under ``mpiexec`` in a job directory; return its findings.
 
-    The module gets the path of a JSON file for rank 0 to write as its first argument.
+    The module gets the path of a JSON file for rank 0 to write as its first argument. One whose
+    ranks are to survive others must end as ``beowulf.rank.script.end_orderly`` does.
 
     Raises:
         subprocess.CalledProcessError: It failed; what it printed is on the terminal.
@@ -92,7 +97,7 @@ def run_ranks(module: str, ranks: int, arguments: Sequence[str]) -> Any:
     with sandbox() as here:
         found = here.path / "found.json"
         subprocess.run(
-            mpiexec(ranks, "-m", f"bench.ranks.{module}", found, *arguments),
+            mpiexec(ranks, "-m", f"bench.ranks.{module}", found, *arguments, survives=survives),
             cwd=REPOSITORY,
             env=here.job_environment(ranks),
             stdin=subprocess.DEVNULL,
