@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 POLL_S = 0.05
 GRACE_S = 5.0  # between asking a process to end and killing it
+PROVEN_GRACE_S = 0.5  # the same once success is proven: what is left waits for a lost host
 # Slurm tells all hosts of a job to end at once: ranks may fail before this process hears of it.
 SETTLE_S = 1.5
 LIMIT_SLACK_S = 5.0  # Slurm looks at its time limits now and then
@@ -88,15 +89,20 @@ class Attempt:
             write_file(directory.hostfile, "".join(lines).encode())
         watch = Watch(directory, site, self.number, self.probe)
         launcher, log_start = _start(directory, environment)
+        grace_s = GRACE_S
         record_event(directory, "started", attempt=self.number, pid=launcher.pid, **site.story)
         try:
             stop = self._wait(launcher, watch)
             if stop is not None:
-                launcher.terminate()
+                if stop == "done":
+                    grace_s = PROVEN_GRACE_S
+                    launcher.kill()  # asked, it would speak of an abort in the job's log
+                else:
+                    launcher.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     launcher.wait(GRACE_S)
         finally:
-            left = end_processes(directory, GRACE_S)
+            left = end_processes(directory, grace_s)
             if left:
                 print(f"could not end processes {left}", file=sys.stderr)
         return stop, self._judge(launcher.wait(), stop, log_start, watch)
