@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 POLL_S = 0.05
 GRACE_S = 5.0  # between asking a process to end and killing it
 LOST_GRACE_S = 2.0  # the same where ranks were lost, and nothing is to be saved
+PROVEN_GRACE_S = 0.5  # the same once success is proven: what is left waits for a lost host
 # Slurm tells all hosts of a job to end at once: ranks may fail before this process hears of it.
 SETTLE_S = 1.5
 LIMIT_SLACK_S = 5.0  # Slurm looks at its time limits now and then
@@ -96,7 +97,11 @@ class Attempt:
             if watch.losses.lost:
                 grace_s = LOST_GRACE_S
             if stop is not None:
-                launcher.terminate()
+                if stop == "done":
+                    grace_s = PROVEN_GRACE_S
+                    launcher.kill()  # asked, it would speak of an abort in the job's log
+                else:
+                    launcher.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     launcher.wait(grace_s)
         finally:

@@ -42,6 +42,7 @@ SURVIVAL = (
     Setting("mpi_ft_detector_thread", "true", "and ask while they compute"),
     Setting("mpi_ft_detector_period", "1", "every second"),
     Setting("mpi_ft_detector_timeout", "4", "and give them up after four of silence"),
+    Setting("mpi_ft_propagator_with_rbcast", "true", "ranks tell each other; launchers do not"),
 )
 
 CLUSTER = (

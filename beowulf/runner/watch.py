@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from beowulf.runner.site import Site
 
 DONE_GRACE_S = 10.0  # for the launcher to return once every rank has finished
-DONE_AFTER_LOSS_S = 2.0  # it never does once ranks were lost
+DONE_AFTER_LOSS_S = 1.0  # it never does once hosts were lost
 LAST_WORDS_S = 1.0  # for the proof of success, or a failure's cause, once all ranks have ended
 LEFT_ALONE_S = 2.0  # for the others to end as well once one says that it can't go on
 CARRY_ON_S = 30.0  # for those that are left to agree who they are, besides these steps' time
