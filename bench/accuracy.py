@@ -8,6 +8,7 @@ steps are counted here; how long one takes on nodes of 4 : 2 : 1 with 100 Mbit/s
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,13 @@ from bench.launch import REPOSITORY, run_ranks
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    Runs = list[tuple[int, float]]  # after so many steps, such an accuracy
+
 ROUNDS = 3  # seeds
 RANKS = 2
 SHARES = "2:1"
 WIDTH = 2460  # 25 MB of gradients
 BATCH, EPOCHS, RATE = 128, 10, 0.05
-STEPS_PER_EPOCH = 10  # of 1197 samples
 TARGET = 0.95
 POINTS_LOST = 0.3
 FASTER = 3.0
@@ -33,12 +35,9 @@ CASES = ("4 : 2 : 1, 25 MB, 100mbit", "local steps, 25 MB, 100mbit")
 TIMED_AS = {"powersgd, rank 4": "powersgd"}  # other names in bench.training
 
 
-def steps_to(target: float, accuracies: list[float]) -> float:
-    """Return after how many steps the target was reached, at the end of an epoch."""
-    for epoch, accuracy in enumerate(accuracies, start=1):
-        if accuracy >= target:
-            return float(epoch * STEPS_PER_EPOCH)
-    return float("inf")
+def steps_to(target: float, accuracies: Runs) -> float:
+    """Return after how many steps the target was reached first."""
+    return min((float(steps) for steps, found in accuracies if found >= target), default=math.inf)
 
 
 def seconds_per_step(document: Mapping[str, Any]) -> dict[str, float]:
@@ -57,13 +56,13 @@ def measure(rounds: int = ROUNDS) -> Report:
         "--rate": RATE, "--shares": SHARES,
     }  # fmt: skip
     words = [word for name, value in options.items() for word in (name, str(value))]
-    found: dict[str, list[list[float]]] = run_ranks("accuracy", RANKS, words)
+    found: dict[str, list[Runs]] = run_ranks("accuracy", RANKS, words)
     return report(found, seconds_per_step(json.loads(TIMES.read_text())))
 
 
-def report(found: Mapping[str, list[list[float]]], step_s: Mapping[str, float]) -> Report:
+def report(found: Mapping[str, list[Runs]], step_s: Mapping[str, float]) -> Report:
     """Return what the accuracies, by way and seed, and the times of a step come to."""
-    last = {way: [100 * one[-1] for one in runs] for way, runs in found.items()}
+    last = {way: [100 * one[-1][1] for one in runs] for way, runs in found.items()}
     whole = {way: [steps_to(TARGET, one) for one in runs] for way, runs in found.items()}
     timed = {way: step_s.get(TIMED_AS.get(way, way)) for way in found}
     until = {
@@ -76,7 +75,7 @@ def report(found: Mapping[str, list[list[float]]], step_s: Mapping[str, float]) 
     rows, figures = [], {}
     for way in found:
         figures[f"{way}, final accuracy, %"] = summarize(last[way])
-        if max(whole[way]) < float("inf"):
+        if max(whole[way]) < math.inf:
             figures[f"{way}, steps to the target"] = summarize(whole[way])
         seconds = timed[way]
         rows.append([

@@ -14,7 +14,7 @@ import numpy as np
 from mpi4py import MPI
 from sklearn.datasets import load_digits
 
-from bench.ranks.digits_ddp import train_by_ddp
+from bench.ranks.digits_ddp import EVERY_STEPS, train_by_ddp
 from beowulf import train
 
 if TYPE_CHECKING:
@@ -101,8 +101,8 @@ def digits() -> tuple[Floats, NDArray[np.int64]]:
     return (images[order] / 16).astype(np.float32), labels[order]
 
 
-def accuracies(way: str, seed: int, options: argparse.Namespace) -> list[float]:
-    """Train, and return the accuracy after every epoch. Collective."""
+def accuracies(way: str, seed: int, options: argparse.Namespace) -> list[tuple[int, float]]:
+    """Train, and return the accuracy after so many steps, now and then. Collective."""
     images, labels = digits()
     test, learned = slice(TEST_SAMPLES), slice(TEST_SAMPLES, None)
     network = Network(options.width, seed)
@@ -120,15 +120,17 @@ def accuracies(way: str, seed: int, options: argparse.Namespace) -> list[float]:
         run.track(weights=network.weights, velocity=network.velocity)
         gradients = run.gradients(network.weights)
         samples = len(labels[learned])
-        steps_per_epoch = -(-samples // options.batch)
+        done, choice = 0, WAYS[way]
+        every = choice.inner_steps if isinstance(choice, train.DiLoCo) else EVERY_STEPS
         for batch in run.batches(samples, epochs=options.epochs):
-            if batch.step > 1 and batch.step % steps_per_epoch == 1:
-                found.append(network.accuracy(images[test], labels[test]))
+            if done and done % every == 0:  # between, ranks of diloco have no common model
+                found.append((done, network.accuracy(images[test], labels[test])))
             part = np.concatenate([np.empty(0, np.int64), *batch])
             loss = network.compute(gradients, images[learned][part], labels[learned][part])
             run.average(gradients, loss)
             network.update(gradients, options.rate * (1 - (batch.epoch - 1) / options.epochs))
-        found.append(network.accuracy(images[test], labels[test]))
+            done = batch.step
+        found.append((done, network.accuracy(images[test], labels[test])))
     return found
 
 
@@ -150,7 +152,7 @@ def main() -> None:
     parser.add_argument("--shares", required=True)
     options = parser.parse_args()
     base = Path(os.environ["BEOWULF_JOB_DIR"])
-    found: dict[str, list[list[float]]] = {way: [] for way in WAYS}
+    found: dict[str, list[list[tuple[int, float]]]] = {way: [] for way in WAYS}
     for seed in range(options.seeds):
         for way, so_far in found.items():
             started_s = time.monotonic()
@@ -158,7 +160,9 @@ def main() -> None:
             so_far.append(accuracies(way, seed, options))
             if MPI.COMM_WORLD.rank == 0:
                 took_s = time.monotonic() - started_s
-                print(f"{way}, seed {seed}: {so_far[-1][-1]:.2%} after {took_s:.0f} s", flush=True)
+                print(
+                    f"{way}, seed {seed}: {so_far[-1][-1][1]:.2%} after {took_s:.0f} s", flush=True
+                )
     if MPI.COMM_WORLD.rank == 0:
         options.found.write_text(json.dumps(found))
 
