@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.lab.conftest import Built
 
-CUTS = 10
+CUTS = 10 if os.environ.get("BEOWULF_LONG") else 5  # each takes a minute
 SUM_OF_FOUR = "sum 10.0 10.0 over head node1 node2 node3"
 
 
