@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from mpi4py import MPI
 
+from beowulf.train.wall import shut_out
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -82,3 +84,4 @@ class Everybody:
         assert isinstance(smaller, MPI.Intracomm)  # noqa: S101 - what shrinking one gives
         self.comm = smaller
         self.ranks = tuple(smaller.Get_group().Translate_ranks(None, self._all))
+        shut_out({self.hosts[rank] for rank in self.lost} - {self.hosts[r] for r in self.ranks})
