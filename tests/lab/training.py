@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 TRAINS_S = 240.0  # for a step to be done, however busy the lab's computer is
 GONE_S = 60.0
 RESTARTS = 20
-ITS_PROCESSES = "beowulf[.](rank|runner)|prted|prterun|mpirun"
+RANKS = "beowulf[.]rank"
+ITS_PROCESSES = f"{RANKS}|beowulf[.]runner|prted|prterun|mpirun"
 # What the weights learn has noise in it, so that no loss ever comes near zero.
 SCRIPT = """
 import sys, time
@@ -187,13 +188,15 @@ class Training:
         ]
         wait_for(lambda: not self.processes(asked), f"nothing runs on {asked}", GONE_S)
 
-    def processes(self, nodes: Sequence[str]) -> list[str]:
+    def ends_its_rank_on(self, node: str) -> None:
+        """See that a node where others went on without ends its part, while these go on."""
+        wait_for(lambda: not self.processes([node], RANKS), f"{node} has ended its rank")
+        assert self.witness.newest < self.steps, "the job was over before that"
+
+    def processes(self, nodes: Sequence[str], which: str = ITS_PROCESSES) -> list[str]:
         """Return the processes of the job's owner that are part of a job, on these nodes."""
         room = self.laptop.cluster.room
-        told = [
-            room.ssh(node, f"pgrep --uid ada --full --list-full '{ITS_PROCESSES}'")
-            for node in nodes
-        ]
+        told = [room.ssh(node, f"pgrep --uid ada --full --list-full '{which}'") for node in nodes]
         assert all(done.returncode in (0, 1) for done in told), told
         return [line for done in told for line in done.stdout.splitlines()]
 
