@@ -18,7 +18,7 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 from beowulf.durable import see_anew, write_json
-from beowulf.errors import LaunchError, TrainingError
+from beowulf.errors import LaunchError, RanksLost, TrainingError
 from beowulf.job.directory import JobDirectory
 from beowulf.job.events import utc_now
 from beowulf.job.heartbeat import (
@@ -42,6 +42,9 @@ from beowulf.rank.script import end_orderly, leave, run_command
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# Open MPI ends a process that has lost its launcher with this status, and without a word:
+# PMIX_ERR_LOST_CONNECTION.
+LAUNCHER_GONE = 195
 LOOK_S = 1.0  # how often a watcher looks whether its rank is still wanted
 FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -102,11 +105,10 @@ def _watch(directory: JobDirectory, placement: Placement, child: int) -> NoRetur
     for number in FORWARDED_SIGNALS:  # nobody is left to forward to, and the end must be written
         signal.signal(number, signal.SIG_IGN)
     ended = os.waitstatus_to_exitcode(status)
-    exit_code = ended if ended >= 0 else 128 - ended
     last = read_heartbeat(directory, placement.rank)
     if last is None:
         last = Heartbeat(rank=placement.rank, attempt=placement.attempt, pid=child)
-    error = f"{KILLED_BY}{_signal_name(-ended)}" if ended < 0 else last.error
+    exit_code, error = told_of(ended, last.error)
     state: RankState = "finished" if exit_code == 0 else "failed"
     dataclasses.replace(
         last, state=state, exit_code=exit_code, error=error, time=time.time()
@@ -116,6 +118,18 @@ def _watch(directory: JobDirectory, placement: Placement, child: int) -> NoRetur
     if ended == -signal.SIGKILL:
         _vanish()
     os._exit(exit_code)
+
+
+def told_of(ended: int, error: str) -> tuple[int, str]:
+    """Return the exit status and the error to write for a script that has ended.
+
+    ``ended`` is its exit status, or minus the signal that killed it, ``error`` what it said itself.
+    """
+    if ended < 0:
+        return 128 - ended, f"{KILLED_BY}{_signal_name(-ended)}"
+    if ended == LAUNCHER_GONE and not error:
+        return RanksLost.exit_status, "cannot go on without MPI's launcher, which is gone"
+    return ended, error
 
 
 def _vanish() -> NoReturn:
