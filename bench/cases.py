@@ -153,6 +153,7 @@ CASES = (
         0.5,
         name="4 : 2 : 1 by CPU quotas, 2.6 MB, 100mbit",
         ways=("alone", "DDP equal", "DDP balanced", "dense"),
+        timeout_s=600,
         steps=8,  # others' turns count as computing in the first of them, and mislead if not rare
         untuned=False,
         cores=1.6,
