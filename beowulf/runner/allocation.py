@@ -122,6 +122,15 @@ def hosts_given(slurm_job_id: int) -> list[str]:
     return hosts_of(found[1]) if found else []
 
 
+def keep_hosts(slurm_job_id: int, hosts: Sequence[str]) -> None:
+    """Have Slurm take all hosts but these out of a running job.
+
+    Raises:
+        LaunchError: It refuses, or can't be asked.
+    """
+    _ask_slurm(["scontrol", "update", f"JobId={slurm_job_id}", f"NodeList={','.join(hosts)}"])
+
+
 def requeue(slurm_job_id: int) -> None:
     """Have Slurm end this job and start it again on what nodes there are then.
 

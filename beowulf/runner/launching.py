@@ -90,6 +90,7 @@ class Attempt:
             write_file(directory.hostfile, "".join(lines).encode())
         watch = Watch(directory, site, self.number, self.probe)
         launcher, log_start = _start(directory, environment)
+        watch.giving_back.launcher = launcher.pid
         record_event(directory, "started", attempt=self.number, pid=launcher.pid, **site.story)
         grace_s = GRACE_S
         try:

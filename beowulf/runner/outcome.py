@@ -161,4 +161,5 @@ def _failure_without_witness(
     else:
         reason = f"mpiexec ended with status {status} while {silent} ran"
     exit_code = UNPROVEN_EXIT_CODE if not missing else status or UNPROVEN_EXIT_CODE
-    return Outcome("FAILED", reason, exit_code, can_restart=began and bool(missing))
+    was_killed = launcher_status < 0
+    return Outcome("FAILED", reason, exit_code, can_restart=bool(missing) and (began or was_killed))

@@ -8,6 +8,7 @@ from beowulf.durable import see_anew
 from beowulf.job.events import record_event
 from beowulf.job.heartbeat import CANNOT_GO_ON, read_heartbeats
 from beowulf.job.record import read_newest_metrics
+from beowulf.runner.giving_back import GivingBack
 from beowulf.runner.growing import Growth
 from beowulf.runner.losses import done_without, failed_by_itself, is_lost, said_lost
 from beowulf.runner.shown import Shown
@@ -50,6 +51,7 @@ class Watch:
         self.heartbeats: list[Heartbeat] = []
         self.losses = LossWatch(directory, site.ranks, attempt)
         self._growth = Growth(directory, site, probe)
+        self.giving_back = GivingBack(site, probe)
         self._probe = probe
         self._all_up = False
         self._done_at: float | None = None
@@ -87,9 +89,11 @@ class Watch:
             record_event(self.directory, "running")
         silent = self._probe.silent(now, SILENT_S) if self._probe else []
         stop = self.losses.look(now, self.heartbeats, silent)
-        if stop is None and self._growth.look(now, self.heartbeats, self.losses.done_without()):
-            return "grow"
-        return stop
+        if stop is not None:
+            return stop
+        without = self.losses.done_without()
+        self.giving_back.look(now, self.heartbeats, without)
+        return "grow" if self._growth.look(now, self.heartbeats, without) else None
 
 
 class LossWatch:

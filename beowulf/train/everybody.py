@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mpi4py import MPI
 
-from beowulf.train.wall import shut_out
+from beowulf.job.wall import shut_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -20,16 +20,18 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 ATTACH_FILTER = 26  # SO_ATTACH_FILTER, which Python does not name
+PIDFD_GETFD = 438  # the number of this call, on all machines
 LOAD_WORD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
 IPV4_SOURCE = 0xFFF00000 + 12  # from SKF_NET_OFF, the beginning of the packet's IPv4 header
 WHOLE, NOTHING = 0xFFFFFFFF, 0
 Instruction = tuple[int, int, int, int]
 
 
-def shut_out(hosts: Collection[str]) -> None:
+def shut_out(hosts: Collection[str], pid: int | None = None) -> None:
     """Drop all that these hosts send to this process from now on, on connections old and new.
 
-    Where that cannot be done, nothing changes.
+    ``pid`` is another process instead, a descendant of this one. Where it cannot be done, nothing
+    changes.
     """
     addresses = set()
     for host in hosts:
@@ -37,7 +39,7 @@ def shut_out(hosts: Collection[str]) -> None:
             addresses.add(socket.gethostbyname(host))
     if not addresses:
         return
-    for one in _sockets():
+    for one in _sockets(pid):
         with one, contextlib.suppress(OSError):
             if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 _attach(one, _all_but(addresses))
@@ -45,16 +47,32 @@ def shut_out(hosts: Collection[str]) -> None:
                 _attach(one, [(RETURN, 0, 0, NOTHING)])
 
 
-def _sockets() -> Iterator[socket.socket]:
-    """Yield this process's IPv4 connections and what waits for them, each under another number."""
-    for entry in list(Path("/proc/self/fd").iterdir()):
-        with contextlib.suppress(OSError):
-            if str(entry.readlink()).startswith("socket:"):
-                one = socket.socket(fileno=os.dup(int(entry.name)))
-                if one.family == socket.AF_INET and one.type == socket.SOCK_STREAM:
-                    yield one
-                else:
-                    one.close()
+def _sockets(pid: int | None) -> Iterator[socket.socket]:
+    """Yield a process's IPv4 connections and what waits for them, each under another number."""
+    with contextlib.suppress(OSError):
+        for entry in list(Path(f"/proc/{pid or 'self'}/fd").iterdir()):
+            with contextlib.suppress(OSError):
+                if str(entry.readlink()).startswith("socket:"):
+                    number = int(entry.name)
+                    one = socket.socket(
+                        fileno=os.dup(number) if pid is None else _copied(pid, number)
+                    )
+                    if one.family == socket.AF_INET and one.type == socket.SOCK_STREAM:
+                        yield one
+                    else:
+                        one.close()
+
+
+def _copied(pid: int, number: int) -> int:
+    """Return another process's descriptor, under a number of this process."""
+    process = os.pidfd_open(pid)
+    try:
+        found: int = ctypes.CDLL(None, use_errno=True).syscall(PIDFD_GETFD, process, number, 0)
+    finally:
+        os.close(process)
+    if found < 0:
+        raise OSError(ctypes.get_errno(), f"descriptor {number} of process {pid}")
+    return found
 
 
 def _all_but(addresses: Collection[str]) -> list[Instruction]:

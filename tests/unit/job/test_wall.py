@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from beowulf.train.wall import shut_out
+from beowulf.job.wall import shut_out
 
+# Says that it is there, and fails if it hears anything once its input ends.
+TALKER = """
+import socket, sys
+one = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+one.sendall(b"ready")
+sys.stdin.readline()
+one.settimeout(0.3)
+try:
+    sys.exit(len(one.recv(100)))
+except TimeoutError:
+    pass
+"""
 LOST, LEFT = "127.0.0.2", "127.0.0.3"  # both are this computer
 
 
@@ -63,3 +77,18 @@ def test_descriptors_are_left_as_they_were() -> None:
         shut_out([])
         assert sorted(Path("/proc/self/fd").iterdir()) == before
         assert server.getblocking() == blocking
+
+
+def test_a_child_s_connections_bring_nothing_any_more_either() -> None:
+    with listening() as server:
+        child = subprocess.Popen(
+            [sys.executable, "-c", TALKER, str(server.getsockname()[1])], stdin=subprocess.PIPE
+        )
+        there, _ = server.accept()
+        with there:
+            there.settimeout(5)
+            assert there.recv(100) == b"ready"
+            shut_out(["127.0.0.1"], child.pid)
+            there.sendall(b"an old word")
+            child.communicate(b"\n", timeout=60)
+    assert child.returncode == 0
