@@ -17,7 +17,7 @@ from mpi4py import MPI
 from beowulf.job.wall import shut_out
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 # The last is what waiting for several messages says where one of them will never come.
 LOSSES = (
@@ -69,6 +69,15 @@ class Everybody:
     def lost(self) -> tuple[int, ...]:
         """The numbers of those who were lost."""
         return tuple(rank for rank in range(self.size) if rank not in self.ranks)
+
+    def hosts_of(self, ranks: Iterable[int]) -> list[str]:
+        """Return the hosts of ranks, each once."""
+        return list(dict.fromkeys(self.hosts[rank] for rank in ranks))
+
+    def named(self, ranks: Sequence[int]) -> str:
+        """Return ranks and their hosts in words: ``ranks 2, 3 on node2, node3``."""
+        plural = "s" if len(ranks) > 1 else ""
+        return f"rank{plural} {', '.join(map(str, ranks))} on {', '.join(self.hosts_of(ranks))}"
 
     def place_of(self, rank: int) -> int:
         """Return the place of a rank in ``comm``."""

@@ -107,7 +107,14 @@ class Loop:
 
     def lose(self, error: MPI.Exception, *, is_in_step: bool) -> None:
         """Go on with those who are left, as ``Rescue.lose`` says. Collective over them."""
+        everybody, before = self.everybody, self.everybody.lost
         self.rescue.lose(error, self.tally, is_in_step=is_in_step)
+        if new := [rank for rank in everybody.lost if rank not in before]:
+            left = len(everybody.ranks)
+            self.say(
+                f"beowulf: {everybody.named(new)} stopped answering; carrying on with {left} "
+                f"rank{'s' if left > 1 else ''} from step {self.tally.steps + 1}"
+            )
         self.saver.begin()
 
     def average(self, gradients: Gradients, loss: Any) -> float:

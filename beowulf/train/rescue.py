@@ -175,7 +175,7 @@ class Rescue:
         self.ledger.tell(
             "carried_on",
             ranks=list(everybody.ranks),
-            hosts=_hosts(everybody, everybody.ranks),
+            hosts=everybody.hosts_of(everybody.ranks),
             step=step,
             lost_s=round(self._began_at - began, 3),
         )
@@ -211,7 +211,7 @@ class Rescue:
         comm = everybody.comm
         standings = comm.allgather(mine)
         if not all(standing.can_go_on for standing in standings):
-            raise RanksLost(f"cannot go on without {_who(everybody)}")
+            raise RanksLost(f"cannot go on without {everybody.named(everybody.lost)}")
         steps = [standing.steps for standing in standings]
         furthest = steps.index(max(steps))
         before = Before(
@@ -260,19 +260,8 @@ class Rescue:
             ledger.tell(
                 "lost",
                 ranks=new,
-                hosts=_hosts(everybody, new),
+                hosts=everybody.hosts_of(new),
                 step=step + 1,
                 attempt=self.attempt,
                 step_s=median(took[-USUAL_STEPS:]) if took else None,
             )
-
-
-def _hosts(everybody: Everybody, ranks: tuple[int, ...] | list[int]) -> list[str]:
-    """Return the hosts of ranks, each once."""
-    return list(dict.fromkeys(everybody.hosts[rank] for rank in ranks))
-
-
-def _who(everybody: Everybody) -> str:
-    lost = everybody.lost
-    names = ", ".join(map(str, lost))
-    return f"rank{'s' if len(lost) > 1 else ''} {names} on {', '.join(_hosts(everybody, lost))}"
