@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from beowulf.durable import see_anew
+from beowulf.errors import LaunchError
 from beowulf.job.events import record_event
 from beowulf.job.heartbeat import read_heartbeats
 from beowulf.runner.allocation import hosts_down, hosts_given, requeue
@@ -163,13 +165,23 @@ class Attempts:
         beats = read_heartbeats(self._directory, site.ranks, self._attempt.number)
         self._lost_on.update({beat.host for beat in beats if is_taken(beat)})
         here = site.hosts[0]  # where this runs, so it is well enough
-        gone = set(hosts_down(site.hosts))
+        gone = set(hosts_down(site.hosts)) | self._not_ours()
         if self._attempt.probe is not None:
             gone.update(self._attempt.probe.ask_all())
         often = {host for host, times in self._lost_on.items() if times >= TWICE}
         bad = (gone | often) & set(site.hosts) - {here}
         enough = len(site.hosts) - len(bad) >= self._spec.resources.fewest_nodes
         return bad if enough else bad & gone
+
+    def _not_ours(self) -> set[str]:
+        """Return the hosts that Slurm has taken out of the job, perhaps since it was told to."""
+        site = self._attempt.site
+        if site.slurm_job_id is None:
+            return set()
+        with contextlib.suppress(LaunchError):
+            given = hosts_given(site.slurm_job_id)
+            return set(site.hosts) - set(given) if given else set()
+        return set()
 
     def _claim(self, number: int) -> bool:
         """Claim an attempt, which tells those who run the last one, wherever they still do.
