@@ -42,8 +42,14 @@ lab: $(VENV)/lab-ready ## Set everything up and start a lab: a head and three no
 
 ansible: $(VENV)/lab-ready ## Set up Ansible, for the playbooks that make a cluster
 
+# The quick ones first, on all cores; the others use several cores each.
+QUICK_TESTS := tests/unit tests/playbooks
+OTHER_TESTS := tests/docs tests/mpi tests/failure tests/lab
+PICK := $(if $(filter no,$(LAB)),-m 'not lab')
+
 test: check $(if $(filter no,$(LAB)),,test-packages) ## Set everything up and run every test this machine can run
-	@$(BIN)/python -m pytest $(if $(filter no,$(LAB)),-m 'not lab')
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(PICK) $(QUICK_TESTS)
+	@$(BIN)/python -m pytest $(PICK) $(OTHER_TESTS)
 
 # What the proof of libvirt takes besides what a lab needs.
 LIBVIRT_PACKAGES := vagrant vagrant-libvirt libvirt-daemon-system libvirt-clients \

@@ -253,7 +253,9 @@ class Dense(Averaging):
     def early_buckets(self, outlines: Sequence[Outline], extra: int = 0) -> Shipment:
         """Make buckets for new gradients that may leave early. Collective."""
         self._refuse_early_ones("brought new ones")
-        usual = early_bucket_bytes(bytes_of(outlines)) if self.may_overlap else BUCKET_BYTES
+        # What compresses a bucket gives other results for other buckets: the same then in any case.
+        is_early = self.may_overlap or not self._exchange.is_exact
+        usual = early_bucket_bytes(bytes_of(outlines)) if is_early else BUCKET_BYTES
         shipment = self.new_buckets(outlines, extra, usual)
         self._shipments.append(shipment)
         return shipment
