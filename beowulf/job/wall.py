@@ -1,9 +1,9 @@
-"""Let nothing in any more from hosts that were lost.
+"""Hear nothing more from hosts that were lost.
 
-A host whose cable is in again, or that thaws, comes back with old words: to it, all the others were
-lost, and MPI would believe that and leave out ranks which are well. Linux can drop what comes for
-a socket before anybody reads it: McCanne and Jacobson, "The BSD packet filter: a new architecture
-for user-level packet capture", USENIX Winter 1993; socket(7), SO_ATTACH_FILTER.
+A host whose cable is in again, or that thaws, comes back with old words. To it, all the others were
+lost: MPI would believe that, and leave out ranks which are well. And when its end of a connection
+to Open MPI's launcher closes, the launcher ends everybody. So what such a host may still send is
+not listened to. A firewall could do the same, but not for an ordinary user.
 """
 
 from __future__ import annotations
@@ -11,56 +11,92 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import select
 import socket
-import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-ATTACH_FILTER = 26  # SO_ATTACH_FILTER, which Python does not name
 PIDFD_GETFD = 438  # the number of this call, on all machines
-LOAD_WORD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
-IPV4_SOURCE = 0xFFF00000 + 12  # from SKF_NET_OFF, the beginning of the packet's IPv4 header
-WHOLE, NOTHING = 0xFFFFFFFF, 0
-Instruction = tuple[int, int, int, int]
+EPOLL = "anon_inode:[eventpoll]"
 
 
-def shut_out(hosts: Collection[str], pid: int | None = None) -> None:
-    """Drop all that these hosts send to this process from now on, on connections old and new.
+def shut_out(hosts: Collection[str]) -> None:
+    """Put something that stays silent in the place of this process's connections to hosts."""
+    addresses = _addresses(hosts)
+    for number in _numbers(os.getpid(), "socket:"):
+        with contextlib.suppress(OSError):
+            if _leads_to(os.dup(number), addresses):
+                here, there = socket.socketpair()
+                here.settimeout(0)
+                os.dup2(here.fileno(), number, inheritable=False)
+                here.close()
+                there.detach()  # stays open, lest the other end hears that it was closed
 
-    ``pid`` is another process instead, a descendant of this one. Where it cannot be done, nothing
-    changes.
+
+def deafen(pid: int, hosts: Collection[str]) -> None:
+    """Have a process that this one has started not look any more at its connections to hosts.
+
+    Whenever it sends anything there, it looks again: so do this now and then.
     """
-    addresses = set()
+    addresses = _addresses(hosts)
+    for number in _numbers(pid, "socket:"):
+        with contextlib.suppress(OSError):
+            if _leads_to(_copied(pid, number), addresses):
+                for epoll in _numbers(pid, EPOLL):
+                    _look_away(pid, epoll, number)
+
+
+def _addresses(hosts: Collection[str]) -> set[str]:
+    found = set()
     for host in hosts:
         with contextlib.suppress(OSError):
-            addresses.add(socket.gethostbyname(host))
-    if not addresses:
-        return
-    for one in _sockets(pid):
-        with one, contextlib.suppress(OSError):
-            if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                _attach(one, _all_but(addresses))
-            elif one.getpeername()[0] in addresses:
-                _attach(one, [(RETURN, 0, 0, NOTHING)])
+            found.add(socket.gethostbyname(host))
+    return found
 
 
-def _sockets(pid: int | None) -> Iterator[socket.socket]:
-    """Yield a process's IPv4 connections and what waits for them, each under another number."""
+def _numbers(pid: int, kind: str) -> Iterator[int]:
+    """Yield a process's descriptors of a kind."""
     with contextlib.suppress(OSError):
-        for entry in list(Path(f"/proc/{pid or 'self'}/fd").iterdir()):
+        for entry in list(Path(f"/proc/{pid}/fd").iterdir()):
             with contextlib.suppress(OSError):
-                if str(entry.readlink()).startswith("socket:"):
-                    number = int(entry.name)
-                    one = socket.socket(
-                        fileno=os.dup(number) if pid is None else _copied(pid, number)
-                    )
-                    if one.family == socket.AF_INET and one.type == socket.SOCK_STREAM:
-                        yield one
-                    else:
-                        one.close()
+                if str(entry.readlink()).startswith(kind):
+                    yield int(entry.name)
+
+
+def _leads_to(descriptor: int, addresses: Collection[str]) -> bool:
+    """Say whether this is an IPv4 connection to one of these addresses, and close it."""
+    with socket.socket(fileno=descriptor) as one, contextlib.suppress(OSError):
+        return one.family == socket.AF_INET and one.getpeername()[0] in addresses
+    return False
+
+
+def _look_away(pid: int, epoll: int, number: int) -> None:
+    """Take a descriptor of another process out of one of its ``epoll``s, if it is in there.
+
+    The kernel knows it by its number: so it has to have the same one here, for this moment.
+    """
+    with contextlib.ExitStack() as stack:
+        looking = select.epoll.fromfd(_copied(pid, epoll))
+        stack.callback(looking.close)
+        taken = _copied(pid, number)
+        stack.callback(os.close, taken)
+        if taken == number:
+            with contextlib.suppress(OSError):
+                looking.unregister(number)
+            return
+        try:
+            mine = os.dup(number)
+        except OSError:
+            stack.callback(os.close, number)
+        else:
+            stack.callback(os.close, mine)
+            stack.callback(os.dup2, mine, number, os.get_inheritable(mine))
+        os.dup2(taken, number, inheritable=False)
+        with contextlib.suppress(OSError):
+            looking.unregister(number)
 
 
 def _copied(pid: int, number: int) -> int:
@@ -73,21 +109,3 @@ def _copied(pid: int, number: int) -> int:
     if found < 0:
         raise OSError(ctypes.get_errno(), f"descriptor {number} of process {pid}")
     return found
-
-
-def _all_but(addresses: Collection[str]) -> list[Instruction]:
-    """Return a program that drops what comes from these addresses, and lets all else pass."""
-    wanted = sorted(addresses)
-    program = [(LOAD_WORD, 0, 0, IPV4_SOURCE)]
-    for place, address in enumerate(wanted):
-        (number,) = struct.unpack("!I", socket.inet_aton(address))
-        program.append((JUMP_IF_EQUAL, len(wanted) - place, 0, number))
-    return [*program, (RETURN, 0, 0, WHOLE), (RETURN, 0, 0, NOTHING)]
-
-
-def _attach(one: socket.socket, program: list[Instruction]) -> None:
-    """Replace a socket's filter."""
-    code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
-    buffer = ctypes.create_string_buffer(code, len(code))
-    where = struct.pack("HP", len(program), ctypes.addressof(buffer))
-    one.setsockopt(socket.SOL_SOCKET, ATTACH_FILTER, where)

@@ -12,7 +12,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from beowulf.errors import LaunchError
-from beowulf.job.wall import shut_out
+from beowulf.job.wall import deafen
 from beowulf.runner.allocation import hosts_given, keep_hosts
 
 if TYPE_CHECKING:
@@ -36,10 +36,12 @@ class GivingBack:
         self.launcher: int | None = None
         self._probe = probe
         self._gone: set[str] = set()
+        self._silent: set[str] = set()
         self._next_try = 0.0
 
     def look(self, now: float, beats: Sequence[Heartbeat], without: Collection[int]) -> None:
         """Give back the hosts that are silent and have no ranks but those ``without``."""
+        self._deafen()
         slurm_job_id, probe = self._site.slurm_job_id, self._probe
         if not without or slurm_job_id is None or probe is None or now < self._next_try:
             return
@@ -50,8 +52,8 @@ class GivingBack:
         if not lost:
             return
         self._next_try = now + AGAIN_S
-        if self.launcher is not None:
-            shut_out(lost, self.launcher)
+        self._silent |= lost
+        self._deafen()
         with contextlib.suppress(LaunchError):
             given = hosts_given(slurm_job_id)
             kept = [host for host in given if host not in lost]
@@ -59,3 +61,7 @@ class GivingBack:
                 keep_hosts(slurm_job_id, kept)
             self._gone |= lost
             self._next_try = 0.0
+
+    def _deafen(self) -> None:
+        if self.launcher is not None and self._silent:
+            deafen(self.launcher, self._silent)
