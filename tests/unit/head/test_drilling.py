@@ -119,9 +119,14 @@ def test_a_cut_node_is_all_that_the_job_has_there_and_nothing_else(
 ) -> None:
     plug = Plug.from_json(ask(what="cut"))
     drilling.pull(running, plug, 101)
-    states = [psutil.Process(process.pid).status() for process in ranks]
+    deadline = time.monotonic() + 60
+    while True:  # a process that was running takes a signal a moment later
+        states = [psutil.Process(process.pid).status() for process in ranks]
+        if states[:2] == [psutil.STATUS_STOPPED] * 2 or time.monotonic() > deadline:
+            break
+        time.sleep(0.01)
     assert states[:2] == [psutil.STATUS_STOPPED] * 2
-    assert states[2] == psutil.STATUS_SLEEPING
+    assert states[2] != psutil.STATUS_STOPPED
 
 
 def test_a_process_that_is_of_another_job_by_now_is_left_alone(
