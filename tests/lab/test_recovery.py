@@ -23,7 +23,7 @@ from tests.lab.training import write_job
 LONG = bool(os.environ.get("BEOWULF_LONG"))
 CUT_S = 90 if LONG else 12
 NFS_AWAY_S = 120 if LONG else 15
-GONE_FOR_S = 240 if LONG else 90
+GONE_FOR_S = 240 if LONG else 60
 KILLS = 20 if LONG else 3
 RANDOM_S = 1200 if LONG else 60
 MOST_STEPS = 40_000 if LONG else 4_000
@@ -139,7 +139,7 @@ def test_the_first_node_is_switched_off_while_it_saves(lab: Plugs, first_node: s
 
 
 def test_a_damaged_checkpoint_is_passed_over(lab: Plugs) -> None:
-    job = lab.training(every_steps=20)
+    job = lab.training(steps=4 * STEPS, every_steps=20)
     job.wait_for_step(70)
     newest = job.on_head("ls -d checkpoints/step-* | tail -n 1")
     lab.kill_launcher().now()
@@ -152,7 +152,7 @@ def test_a_damaged_checkpoint_is_passed_over(lab: Plugs) -> None:
 
 
 def test_a_server_of_files_that_is_away_only_stalls_the_job(lab: Plugs) -> None:
-    job = lab.training(every_steps=50)
+    job = lab.training(steps=(NFS_AWAY_S + 15) * PER_S, every_steps=50)
     job.wait_for_step(50)
     lab.on("head", "sudo systemctl stop nfs-server").now()
     away = time.monotonic()
@@ -167,13 +167,12 @@ def test_a_server_of_files_that_is_away_only_stalls_the_job(lab: Plugs) -> None:
 
 
 def test_a_disk_that_is_full_costs_checkpoints_and_nothing_else(lab: Plugs) -> None:
-    job = lab.training(steps=2 * STEPS, every_steps=25)
+    job = lab.training(steps=4 * STEPS, every_steps=25)
     job.wait_for_step(40)
     filled = "/home/ada/filled"
-    lab.on(
-        "head", f"sudo -u ada fallocate -l $(df --output=avail -B1 /home | tail -1) {filled}"
-    ).now()
+    fill = f"fallocate -l $(df --output=avail -B1 /home | tail -1) {filled} || true"
     try:
+        lab.on("head", f"sudo -u ada sh -c '{fill}'").now()
         job.wait_for("checkpoint_failed")
     finally:
         lab.on("head", f"sudo rm -f {filled}").now()
@@ -181,7 +180,7 @@ def test_a_disk_that_is_full_costs_checkpoints_and_nothing_else(lab: Plugs) -> N
 
 
 def test_the_daemons_of_slurm_are_killed_again_and_again(lab: Plugs) -> None:
-    job = lab.training(steps=(KILLS * 3 + 5) * PER_S)
+    job = lab.training(steps=(KILLS * 8 + 10) * PER_S)
     job.wait_for_step(20)
     for number in range(KILLS):
         node = ("head", "node1", "node2", "node3")[number % 4]
