@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -71,6 +72,7 @@ def story(ada: Laptop, job_id: str) -> list[str]:
     return [told["said"] for told in ada.record(job_id)["story"]]
 
 
+@pytest.mark.skipif(not os.environ.get("BEOWULF_LONG"), reason="takes some minutes: BEOWULF_LONG=1")
 def test_a_rank_is_killed_then_one_frozen_and_the_job_carries_on(
     ada: Laptop, training: str
 ) -> None:

@@ -31,6 +31,8 @@ PER_S = round(1 / PAUSE_S)
 AT_ONCE_S = 1.0
 SOON_S = 15.0
 
+takes_long = pytest.mark.skipif(not LONG, reason="takes some minutes: BEOWULF_LONG=1")
+
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[float]:
@@ -82,6 +84,7 @@ def test_a_node_that_is_switched_off_is_not_missed(lab: Plugs) -> None:
     assert "node3 stopped answering" in lab.laptop("status", job.job_id)
 
 
+@takes_long
 def test_a_frozen_node_that_thaws_later_has_nothing_to_say(lab: Plugs) -> None:
     job = lab.training(steps=3 * STEPS)
     lab.freeze("node3").at_step(50)
@@ -113,6 +116,7 @@ def test_two_nodes_that_are_switched_off_at_once_are_not_missed(lab: Plugs) -> N
     job.ends_as_if_nothing_had_happened()
 
 
+@takes_long
 def test_a_loss_while_another_one_is_recovered_from_is_survived(lab: Plugs) -> None:
     job = lab.training()
     lab.freeze("node3").at_step(50)
@@ -138,6 +142,7 @@ def test_the_first_node_is_switched_off_while_it_saves(lab: Plugs, first_node: s
     job.ends_as_if_nothing_had_happened(attempts=2)
 
 
+@takes_long
 def test_a_damaged_checkpoint_is_passed_over(lab: Plugs) -> None:
     job = lab.training(steps=4 * STEPS, every_steps=20)
     job.wait_for_step(70)
@@ -166,6 +171,7 @@ def test_a_server_of_files_that_is_away_only_stalls_the_job(lab: Plugs) -> None:
     assert not job.events("lost")
 
 
+@takes_long
 def test_a_disk_that_is_full_costs_checkpoints_and_nothing_else(lab: Plugs) -> None:
     job = lab.training(steps=4 * STEPS, every_steps=25)
     job.wait_for_step(40)
@@ -179,6 +185,7 @@ def test_a_disk_that_is_full_costs_checkpoints_and_nothing_else(lab: Plugs) -> N
     job.ends_as_if_nothing_had_happened()
 
 
+@takes_long
 def test_the_daemons_of_slurm_are_killed_again_and_again(lab: Plugs) -> None:
     job = lab.training(steps=(KILLS * 8 + 10) * PER_S)
     job.wait_for_step(20)
@@ -191,6 +198,7 @@ def test_the_daemons_of_slurm_are_killed_again_and_again(lab: Plugs) -> None:
     job.ends_as_if_nothing_had_happened()
 
 
+@takes_long
 def test_a_job_that_reaches_its_time_limit_goes_on_where_it_was(lab: Plugs) -> None:
     job = lab.training("--time-limit", "20s", steps=30 * PER_S)
     assert lab.laptop.try_to("wait", job.job_id).returncode == 124
@@ -205,7 +213,7 @@ def test_a_job_that_reaches_its_time_limit_goes_on_where_it_was(lab: Plugs) -> N
     job.trained_undisturbed()
 
 
-@pytest.mark.skipif(not LONG, reason="takes some minutes: BEOWULF_LONG=1")
+@takes_long
 def test_a_head_that_is_switched_off_and_on_has_its_job_started_again(lab: Plugs) -> None:
     job = lab.training(nodes="2-4", every_steps=20)
     lab.power_off("head").at_step(50)
@@ -214,6 +222,7 @@ def test_a_head_that_is_switched_off_and_on_has_its_job_started_again(lab: Plugs
     job.ends_as_if_nothing_had_happened(attempts=2)
 
 
+@takes_long
 def test_faults_at_random_change_nothing(lab: Plugs) -> None:
     seed = int(os.environ.get("BEOWULF_SEED") or 7)
     print(f"BEOWULF_SEED={seed}")
