@@ -6,6 +6,7 @@ import contextlib
 import re
 import socket
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -128,7 +129,9 @@ def keep_hosts(slurm_job_id: int, hosts: Sequence[str]) -> None:
     Raises:
         LaunchError: It refuses, or can't be asked.
     """
-    _ask_slurm(["scontrol", "update", f"JobId={slurm_job_id}", f"NodeList={','.join(hosts)}"])
+    words = ["scontrol", "update", f"JobId={slurm_job_id}", f"NodeList={','.join(hosts)}"]
+    with tempfile.TemporaryDirectory() as place:  # it leaves scripts there, for somebody else
+        _ask_slurm(words, place)
 
 
 def requeue(slurm_job_id: int) -> None:
@@ -155,10 +158,11 @@ def end_steps(slurm_job_id: int) -> None:
             _ask_slurm(["scancel", "--ctld", "--signal=KILL", *steps])
 
 
-def _ask_slurm(words: Sequence[str]) -> str:
+def _ask_slurm(words: Sequence[str], directory: str | None = None) -> str:
     try:
         done = subprocess.run(
             words,
+            cwd=directory,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",

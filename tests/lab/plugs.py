@@ -143,11 +143,8 @@ class Plugs:
         return Fault(self.job, strike)
 
     def _signal(self, name: str, rank: int) -> Fault:
-        def strike() -> None:
-            node, pid = self.job.place_of(rank)
-            self.room.on(node, f"sudo kill -{name} {pid}")
-
-        return Fault(self.job, strike)
+        node, pid = self.job.place_of(rank)
+        return self.on(node, f"sudo kill -{name} {pid}")
 
     def mend(self) -> None:
         """End what jobs still run, and have all nodes at work again."""
@@ -164,7 +161,19 @@ class Plugs:
         alive = [job["id"] for job in jobs if job["exit_code"] is None]
         if alive:
             self.laptop("cancel", *alive)
+        self._resume_drained()
         self.cluster.wait_until_idle()
+
+    def _resume_drained(self) -> None:
+        """Do what an administrator does with a node that Slurm believes it can't clean up.
+
+        Slurm may say so of a node that was frozen: for its clock, the time was over.
+        """
+        told = self.room.on("head", "sinfo --Node --noheader --format '%N %T %E'")
+        for line in told.splitlines():
+            if "Kill task failed" in line:
+                node = line.split()[0]
+                self.room.on("head", f"sudo scontrol update nodename={node} state=resume")
 
     def without_the_head(self) -> None:
         """Keep new jobs off the head, so that it outlives the first node of theirs."""

@@ -118,11 +118,12 @@ def test_two_nodes_that_are_switched_off_at_once_are_not_missed(lab: Plugs) -> N
 
 @takes_long
 def test_a_loss_while_another_one_is_recovered_from_is_survived(lab: Plugs) -> None:
-    job = lab.training()
+    job = lab.training(steps=6 * STEPS)
+    kill, freeze = lab.kill_rank(1), lab.freeze("node2")
     lab.freeze("node3").at_step(50)
-    time.sleep(3)  # the others are about to notice
-    lab.kill_rank(1).now()
-    lab.freeze("node2").now()
+    time.sleep(2)  # the others are about to notice
+    kill.now()
+    freeze.now()
     job.carries_on_without("node1", "node2", "node3")
     job.ends_as_if_nothing_had_happened()
 
