@@ -131,6 +131,17 @@ class Plugs:
         """Kill mpirun, without which the ranks end."""
         return self.on(self.job.place_of(0)[0], "sudo pkill -KILL --uid ada prterun")
 
+    def kill_launcher_and_damage_newest_checkpoint(self) -> str:
+        """Do both before a checkpoint can follow; return the name of the one that is damaged."""
+        command = (
+            f"pkill -KILL --uid ada prterun; cd /home/ada/{self.job.place}/checkpoints; "
+            "newest=$(ls -d step-* | tail -n 1); echo $newest; dd status=none conv=notrunc "
+            "if=/dev/urandom of=$newest/arrays.npz bs=64 seek=1 count=1"
+        )
+        node, _ = self.job.place_of(0)
+        assert node == "head"
+        return self.room.on("head", f"sudo sh -c '{command}'")
+
     def on(self, node: str, command: str) -> Fault:
         """Run a line of shell on a node."""
         return Fault(self.job, lambda: self.room.on(node, command))
