@@ -227,24 +227,15 @@ class Loop:
         tally.samples += batch.samples
         tally.training_s += step_ns / 1e9
         now = time.monotonic()
+        line = None
+        if ledger.has_metrics or self.rescue.is_on:
+            line = self._line(batch, step_ns, wire_s, total)
+            self.rescue.remember(line)  # before the others are asked: some may be lost
         if self.averaging.keeps_equal:
             check_identical(self.guide.group, self.tracked.objects, batch.step, total)
-        if not (ledger.has_metrics or self.rescue.is_on):
+        if line is None:
             ledger.look_after(now, batch.step)
             return
-        line = {
-            "step": batch.step,
-            "total_steps": total,
-            "epoch": batch.epoch,
-            "loss": tally.loss,
-            "samples": batch.samples,
-            "step_s": step_ns // 100 / 1e7,  # whole tenths of a microsecond
-            "world_size": self._world_size,
-            "shares": batch.shares,
-            "compute_s": [round(seconds, 7) for seconds in self.compute_s],
-            "wire_s": wire_s,
-        }
-        self.rescue.remember(line)
         self.rescue.carried_on(batch.step)
         if ledger.has_metrics:
             ledger.add(line)
@@ -254,6 +245,21 @@ class Loop:
                 checkpoint = self.tracked.checkpoint(batch.step, schedule)
                 self.saver.save(checkpoint, wait=batch.step == total)
         ledger.look_after(now, batch.step)
+
+    def _line(self, batch: Batch, step_ns: int, wire_s: float | None, total: int) -> dict[str, Any]:
+        """Return what the metrics say of a step."""
+        return {
+            "step": batch.step,
+            "total_steps": total,
+            "epoch": batch.epoch,
+            "loss": self.tally.loss,
+            "samples": batch.samples,
+            "step_s": step_ns // 100 / 1e7,  # whole tenths of a microsecond
+            "world_size": self._world_size,
+            "shares": batch.shares,
+            "compute_s": [round(seconds, 7) for seconds in self.compute_s],
+            "wire_s": wire_s,
+        }
 
     def _learn(self, shares: tuple[int, ...], step_s: float, wire_s: float | None) -> None:
         """Let shares, and now and then the plan, follow what the step has shown."""

@@ -50,6 +50,8 @@ with train.Run(global_batch=32, averaging=averaging, checkpoint_every_s=None) as
         run.average(gradient, loss)
         momentum[:] = 0.9 * momentum + gradient
         weights -= 0.05 * momentum
+        if plan.get(number) == f"{batch.step}after":
+            os.kill(os.getpid(), signal.SIGKILL)
     run.report(counted=counted["steps"], drawn=noise.normal(), ranks_left=run.world_size)
 """.replace("STEPS", str(STEPS))
 EXACT = ("auto", "dense", "naive", "weighted")
@@ -120,6 +122,14 @@ def test_a_killed_rank_is_not_missed(
     shares = job.metrics()[-1]["shares"]
     assert (sum(shares), shares[victim]) == (32, 0)
     assert_nothing_runs(job, state_home)
+
+
+@pytest.mark.parametrize("step", [1, 41, STEPS])
+def test_a_step_after_which_a_rank_is_killed_is_written_down(
+    run: Callable[..., Job], step: int
+) -> None:
+    """After the first and the last step the others compare what they hold, and miss it then."""
+    assert lost_in(run("dense", f"1:{step}after", ranks=3)) == [1]
 
 
 @pytest.mark.parametrize("averaging", ["dense", "naive", "weighted", "fp16", "powersgd", "diloco"])
