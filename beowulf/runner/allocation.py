@@ -107,8 +107,7 @@ def restarts_of(slurm_job_id: int) -> int:
     Raises:
         LaunchError: It can't be asked.
     """
-    answer = _ask_slurm(["scontrol", "show", "job", "--oneliner", str(slurm_job_id)])
-    found = RESTARTS.search(answer)
+    found = RESTARTS.search(_show_job(slurm_job_id))
     return int(found[1]) if found else 0
 
 
@@ -118,8 +117,7 @@ def hosts_given(slurm_job_id: int) -> list[str]:
     Raises:
         LaunchError: It can't be asked.
     """
-    answer = _ask_slurm(["scontrol", "show", "job", "--oneliner", str(slurm_job_id)])
-    found = NODE_LIST.search(answer)
+    found = NODE_LIST.search(_show_job(slurm_job_id))
     return hosts_of(found[1]) if found else []
 
 
@@ -156,6 +154,10 @@ def end_steps(slurm_job_id: int) -> None:
         if steps:
             # Through slurmctld: scancel by itself waits for those who don't answer.
             _ask_slurm(["scancel", "--ctld", "--signal=KILL", *steps])
+
+
+def _show_job(slurm_job_id: int) -> str:
+    return _ask_slurm(["scontrol", "show", "job", "--oneliner", str(slurm_job_id)])
 
 
 def _ask_slurm(words: Sequence[str], directory: str | None = None) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from beowulf.durable import read_json
 from beowulf.job.events import read_events
-from beowulf.job.heartbeat import CANNOT_GO_ON, KILLED_BY
+from beowulf.job.heartbeat import KILLED_BY
+from beowulf.job.survivors import newest_survivors
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -26,11 +26,7 @@ def is_lost(heartbeat: Heartbeat) -> bool:
     """Say whether a rank ended because it was taken away or left alone, not by its script."""
     if heartbeat.state != "failed":
         return False
-    return (
-        heartbeat.exit_code == CANNOT_GO_ON
-        or heartbeat.error.startswith(KILLED_BY)
-        or MPI_SAYS_GONE.search(heartbeat.error) is not None
-    )
+    return not heartbeat.failed_by_itself or MPI_SAYS_GONE.search(heartbeat.error) is not None
 
 
 def failed_by_itself(heartbeats: Sequence[Heartbeat]) -> Heartbeat | None:
@@ -79,11 +75,8 @@ def said_lost(directory: JobDirectory, attempt: int) -> set[int]:
 
 def done_without(directory: JobDirectory, attempt: int, ranks: int) -> set[int]:
     """Return the ranks without which the others have agreed, in this attempt, to go on."""
-    newest: dict[str, Any] | None = None
-    number = 1
-    while isinstance(value := read_json(directory.survivors(attempt, number)), dict):
-        newest, number = value, number + 1
-    return set() if newest is None else set(range(ranks)) - _ranks(newest)
+    newest = newest_survivors(directory, attempt)
+    return set() if newest is None else set(range(ranks)).difference(newest.ranks)
 
 
 def _ranks(said: dict[str, Any]) -> set[int]:

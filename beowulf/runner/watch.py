@@ -91,7 +91,7 @@ class Watch:
         stop = self.losses.look(now, self.heartbeats, silent)
         if stop is not None:
             return stop
-        without = self.losses.done_without()
+        without = self.losses.without
         self.giving_back.look(now, self.heartbeats, without)
         return "grow" if self._growth.look(now, self.heartbeats, without) else None
 
@@ -101,6 +101,7 @@ class LossWatch:
 
     def __init__(self, directory: JobDirectory, ranks: int, attempt: int) -> None:
         self.lost: dict[int, float] = {}
+        self.without: set[int] = set()  # at the latest look
         self._directory = directory
         self._ranks = ranks
         self._attempt = attempt
@@ -114,7 +115,7 @@ class LossWatch:
 
         Those without which the others have gone on don't count any more.
         """
-        without = self.done_without()
+        without = self.without = self.done_without()
         beats = [beat for beat in beats if beat.rank not in without]
         if failed_by_itself(beats):
             return self._once_all_have_spoken(now, "failed")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from beowulf.durable import write_json
 from beowulf.job.directory import JobDirectory
 from beowulf.job.events import record_event
 from beowulf.job.heartbeat import CANNOT_GO_ON, Heartbeat, RankState
+from beowulf.job.survivors import Survivors, claim_survival
 from beowulf.runner.site import Site
 from beowulf.runner.watch import (
     CARRY_ON_S,
@@ -44,7 +44,7 @@ def beat(rank: int, state: RankState = "running", **details: Any) -> Heartbeat:
 
 def survive(directory: JobDirectory, number: int, *ranks: int) -> None:
     lost = [rank for rank in range(3) if rank not in ranks]
-    write_json(directory.survivors(1, number), {"ranks": list(ranks), "lost": lost, "step": 7})
+    claim_survival(directory, Survivors(1, number, ranks, tuple(lost), step=7))
 
 
 def test_all_is_well(directory: JobDirectory) -> None:
