@@ -95,9 +95,8 @@ class Loop:
                         self._take(wait_for_news(self.everybody.comm, self._look_after))
                     if self.tally.steps >= total:
                         self.call_all(is_over=True)
-                except (
-                    MPI.Exception
-                ) as error:  # between two steps; of the script's, none comes here
+                except MPI.Exception as error:
+                    # Between two steps: an error of the script's own body never comes here.
                     self.lose(error, is_in_step=False)
                 self.rescue.undo()
         except GeneratorExit:  # perhaps because of an error, which must not wait for anybody
@@ -204,8 +203,7 @@ class Loop:
             self._timer.rest()
             self._hear_more(self.averaging.end(is_last=step + 1 == total), size)
             step_ns = self._timer.end()
-            keeps = self.ledger.has_metrics or self.rescue.is_on
-            wire_s = self._timer.wire_s(self.compute_s, rank) if keeps else None
+            wire_s = self._timer.wire_s(self.compute_s, rank) if self._keeps_lines else None
             self._end_step(self.current, step_ns, wire_s, total, schedule)
             if self._world_size > 1 and len(self.compute_s) == self._world_size:
                 self._learn(shares, step_ns / 1e9, wire_s)
@@ -228,7 +226,7 @@ class Loop:
         tally.training_s += step_ns / 1e9
         now = time.monotonic()
         line = None
-        if ledger.has_metrics or self.rescue.is_on:
+        if self._keeps_lines:
             line = self._line(batch, step_ns, wire_s, total)
             self.rescue.remember(line)  # before the others are asked: some may be lost
         if self.averaging.keeps_equal:
@@ -245,6 +243,11 @@ class Loop:
                 checkpoint = self.tracked.checkpoint(batch.step, schedule)
                 self.saver.save(checkpoint, wait=batch.step == total)
         ledger.look_after(now, batch.step)
+
+    @property
+    def _keeps_lines(self) -> bool:
+        """Say whether this rank writes the metrics, or may have to after a loss."""
+        return self.ledger.has_metrics or self.rescue.is_on
 
     def _line(self, batch: Batch, step_ns: int, wire_s: float | None, total: int) -> dict[str, Any]:
         """Return what the metrics say of a step."""

@@ -54,7 +54,6 @@ with train.Run(global_batch=32, averaging=averaging, checkpoint_every_s=None) as
             os.kill(os.getpid(), signal.SIGKILL)
     run.report(counted=counted["steps"], drawn=noise.normal(), ranks_left=run.world_size)
 """.replace("STEPS", str(STEPS))
-EXACT = ("auto", "dense", "naive", "weighted")
 
 
 @pytest.fixture
