@@ -110,9 +110,11 @@ def _watch(directory: JobDirectory, placement: Placement, child: int) -> NoRetur
         last = Heartbeat(rank=placement.rank, attempt=placement.attempt, pid=child)
     exit_code, error = told_of(ended, last.error)
     state: RankState = "finished" if exit_code == 0 else "failed"
-    dataclasses.replace(
-        last, state=state, exit_code=exit_code, error=error, time=time.time()
-    ).write(directory)
+    # Who spoke of an error did so when it came: which rank was the first is told by that.
+    at = last.time if last.error else time.time()
+    dataclasses.replace(last, state=state, exit_code=exit_code, error=error, time=at).write(
+        directory
+    )
     if exit_code == 0:
         _write_done_if_last(directory, placement)
     if ended == -signal.SIGKILL:

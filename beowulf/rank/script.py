@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from beowulf.errors import RanksLost
+from beowulf.rank.early_heartbeats import bear_early_heartbeats, is_watched
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 COMMAND_NOT_FOUND = 127
-DETECTOR_THREAD = "OMPI_MCA_mpi_ft_detector_thread"  # set by Open MPI's launcher
 
 
 def run_command(rank: int, words: list[bytes]) -> tuple[int, str]:
@@ -55,6 +55,8 @@ def _run_script(rank: int, words: list[str]) -> tuple[int, str]:
     script = Path(words[0])
     sys.argv = list(words)
     sys.path.insert(0, str(script.parent.absolute()))
+    if is_watched():
+        bear_early_heartbeats()
     try:
         runpy.run_path(str(script), run_name="__main__")
     except SystemExit as end:
@@ -140,7 +142,7 @@ def end_orderly() -> NoReturn:
     and are gone.
     """
     mpi = _mpi()
-    if mpi is None or os.environ.get(DETECTOR_THREAD, "").lower() != "true":
+    if mpi is None or not is_watched():
         sys.exit(0)  # the ordinary way out
     threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - as multiprocessing does
     atexit._run_exitfuncs()  # noqa: SLF001 - likewise

@@ -25,7 +25,7 @@ from beowulf.runner.site import launcher_environment
 from beowulf.runner.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from beowulf.job.directory import JobDirectory
     from beowulf.job.heartbeat import Heartbeat
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from beowulf.runner.reachable import HostProbe
     from beowulf.runner.site import Site
     from beowulf.runner.spec import JobSpec
+    from beowulf.runner.watch import LossWatch
 
 POLL_S = 0.05
 GRACE_S = 5.0  # between asking a process to end and killing it
@@ -173,11 +174,12 @@ class Attempt:
             log_tail=read_tail(directory.log, max(0, min(LOG_TAIL_BYTES, printed))),
             without=without,
             hosts_down=hosts_down(site.hosts) if stop == "slurm" else (),
-            hosts_silent=() if done else self._silent(stop, beats, watch.losses.lost),
+            hosts_silent=() if done else self._silent(stop, beats, watch.losses),
+            wordless=watch.losses.wordless,
         )
 
     def _silent(
-        self, stop: Stop | None, beats: Sequence[Heartbeat], lost: Collection[int]
+        self, stop: Stop | None, beats: Sequence[Heartbeat], losses: LossWatch
     ) -> list[str]:
         """Return the hosts of ranks that are gone without a word, and those that don't answer now.
 
@@ -186,7 +188,7 @@ class Attempt:
         silent: list[str] = []
         if stop == "lost":
             killed = {beat.rank for beat in beats if is_lost(beat)}
-            silent = hosts_of_ranks(beats, set(lost) - killed)
+            silent = hosts_of_ranks(beats, set(losses.lost) - killed - set(losses.wordless))
         if self.probe is not None and stop in (None, "failed", "lost"):
             silent = list(dict.fromkeys([*silent, *self.probe.ask_all()]))
         return silent

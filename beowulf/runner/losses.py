@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import platform
 import re
+import signal
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from beowulf.job.events import read_events
 from beowulf.job.heartbeat import KILLED_BY
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
     from beowulf.job.heartbeat import Heartbeat
 
 
+KILLED = 128 + signal.SIGKILL
 # This one is also how a launcher ends the ranks that are left when one has failed.
 ASKED_TO_END = re.compile(r"killed by signal 15\b")
 # What MPI tells those who wanted to talk to a rank that is gone.
@@ -50,6 +55,31 @@ def is_taken(heartbeat: Heartbeat) -> bool:
         and said.startswith(KILLED_BY)
         and ASKED_TO_END.match(said) is None
     )
+
+
+def ended_without_a_word(heartbeats: Sequence[Heartbeat]) -> set[int]:
+    """Return the ranks on this host that are gone without having written their end.
+
+    For a moment that is so whenever a rank ends; for longer only if its watcher was killed as well.
+    """
+    here = platform.node()
+    return {
+        beat.rank
+        for beat in heartbeats
+        if beat.state == "running" and beat.host == here and not psutil.pid_exists(beat.pid)
+    }
+
+
+def may_follow_from_another(heartbeat: Heartbeat) -> bool:
+    """Say whether a rank may have ended so for no other reason than that another one was lost.
+
+    Open MPI has been seen to crash, or to end a rank with a status of its own, when another is lost
+    while it begins.
+    """
+    if heartbeat.step or heartbeat.state != "failed":
+        return False
+    crashed = is_taken(heartbeat) and heartbeat.exit_code != KILLED
+    return not heartbeat.error or crashed
 
 
 def first_lost(heartbeats: Sequence[Heartbeat]) -> Heartbeat | None:

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from beowulf.job.heartbeat import CANNOT_GO_ON, KILLED_BY
-from beowulf.runner.losses import failed_by_itself, first_lost
+from beowulf.runner.losses import (
+    failed_by_itself,
+    first_lost,
+    is_lost,
+    may_follow_from_another,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -56,13 +61,15 @@ def judge(  # noqa: PLR0913 - each fact that counts, named at the call
     hosts_down: Sequence[str] = (),
     hosts_silent: Sequence[str] = (),
     without: Collection[int] = (),
+    wordless: Collection[int] = (),
 ) -> Outcome:
     """Say how an attempt ended.
 
     Success is proven by the done-marker alone. The launcher's status is the last
     thing asked: it has been seen to be 0 after ranks were lost. ``hosts_down`` are those that
-    Slurm has given up, ``hosts_silent`` those of ranks that stopped answering, and ``without``
-    names the ranks without which the others had gone on.
+    Slurm has given up, ``hosts_silent`` those of ranks that stopped answering, ``without``
+    names the ranks without which the others had gone on, and ``wordless`` those that were gone
+    before anybody was stopped, and had not said that they end.
     """
     if done:
         return Outcome("COMPLETED", "", 0)
@@ -78,24 +85,29 @@ def judge(  # noqa: PLR0913 - each fact that counts, named at the call
     if hosts_silent:
         reason = f"{', '.join(hosts_silent)} stopped answering"
         return Outcome("FAILED", reason, UNPROVEN_EXIT_CODE, can_restart=True)
-    witness = _told_by_ranks(heartbeats)
+    if stop is None and any(beat.state == "failed" for beat in heartbeats):
+        # Nobody was stopped by us, so that all had the time to say how they ended.
+        wordless = {beat.rank for beat in heartbeats if beat.state == "running"}.union(wordless)
+    witness = _told_by_ranks(heartbeats, wordless)
     expected = [rank for rank in range(ranks) if rank not in without]
     return witness or _failure_without_witness(launcher_status, expected, heartbeats)
 
 
-def _told_by_ranks(heartbeats: Sequence[Heartbeat]) -> Outcome | None:
-    failed = failed_by_itself(heartbeats)
-    if failed:
-        return _failure_of(failed)
-    lost = first_lost(heartbeats)
-    if lost is None:
-        return None
-    silent = [beat for beat in heartbeats if beat.state == "running"]
-    if lost.exit_code == CANNOT_GO_ON and silent:  # which is whom it can't go on without
-        where = ", ".join(f"rank {beat.rank} on {beat.host}" for beat in silent[:8])
+def _told_by_ranks(heartbeats: Sequence[Heartbeat], wordless: Collection[int]) -> Outcome | None:
+    first = failed_by_itself(heartbeats) or first_lost(heartbeats)
+    if first is not None and first.exit_code == CANNOT_GO_ON:
+        # Those that say nothing are whom it misses.
+        wordless = {beat.rank for beat in heartbeats if beat.state == "running"}.union(wordless)
+    elif first is not None and not may_follow_from_another(first):
+        wordless = ()
+    if wordless:
+        missing = [beat for beat in heartbeats if beat.rank in wordless]
+        where = ", ".join(f"rank {beat.rank} on {beat.host}" for beat in missing[:8])
         reason = f"{where} ended without a word"
         return Outcome("FAILED", reason, UNPROVEN_EXIT_CODE, can_restart=True)
-    return _loss_of(lost)
+    if first is None:
+        return None
+    return _loss_of(first) if is_lost(first) else _failure_of(first)
 
 
 def _stopped(stop: Stop, hosts_down: Sequence[str]) -> Outcome:

@@ -10,11 +10,17 @@ from beowulf.job.heartbeat import CANNOT_GO_ON, read_heartbeats
 from beowulf.job.record import read_newest_metrics
 from beowulf.runner.giving_back import GivingBack
 from beowulf.runner.growing import Growth
-from beowulf.runner.losses import done_without, failed_by_itself, is_lost, said_lost
+from beowulf.runner.losses import (
+    done_without,
+    ended_without_a_word,
+    failed_by_itself,
+    is_lost,
+    said_lost,
+)
 from beowulf.runner.shown import Shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from beowulf.job.directory import JobDirectory
     from beowulf.job.heartbeat import Heartbeat
@@ -88,7 +94,8 @@ class Watch:
             self._all_up = True
             record_event(self.directory, "running")
         silent = self._probe.silent(now, SILENT_S) if self._probe else []
-        stop = self.losses.look(now, self.heartbeats, silent)
+        wordless = ended_without_a_word(self.heartbeats)
+        stop = self.losses.look(now, self.heartbeats, silent, wordless)
         if stop is not None:
             return stop
         without = self.losses.without
@@ -101,7 +108,8 @@ class LossWatch:
 
     def __init__(self, directory: JobDirectory, ranks: int, attempt: int) -> None:
         self.lost: dict[int, float] = {}
-        self.without: set[int] = set()  # at the latest look
+        self.without: set[int] = set()  # at the latest look, as are the next
+        self.wordless: Collection[int] = ()
         self._directory = directory
         self._ranks = ranks
         self._attempt = attempt
@@ -110,12 +118,20 @@ class LossWatch:
         self._said: set[int] = set()
         self._events_size = -1
 
-    def look(self, now: float, beats: Sequence[Heartbeat], silent: Sequence[str]) -> Stop | None:
+    def look(
+        self,
+        now: float,
+        beats: Sequence[Heartbeat],
+        silent: Sequence[str],
+        wordless: Collection[int] = (),
+    ) -> Stop | None:
         """Say whether the ranks can't go on: one failed, or too many are gone.
 
-        Those without which the others have gone on don't count any more.
+        ``silent`` hosts don't answer, ``wordless`` ranks are gone without having said so. Ranks
+        without which the others have gone on don't count any more.
         """
         without = self.without = self.done_without()
+        self.wordless = wordless
         beats = [beat for beat in beats if beat.rank not in without]
         if failed_by_itself(beats):
             return self._once_all_have_spoken(now, "failed")
@@ -135,8 +151,8 @@ class LossWatch:
         return done_without(self._directory, self._attempt, self._ranks)
 
     def _note(self, now: float, beats: Sequence[Heartbeat], silent: Sequence[str]) -> None:
-        quiet = {beat.rank for beat in beats if beat.host in silent}
-        for rank in self._quiet - quiet:  # only its cable was out, for a moment
+        quiet = {beat.rank for beat in beats if beat.host in silent}.union(self.wordless)
+        for rank in self._quiet - quiet:  # only its cable was out for a moment, or it did speak
             self.lost.pop(rank, None)
         gone = {beat.rank for beat in beats if is_lost(beat)} | self._said_lost()
         self._quiet = quiet - gone

@@ -120,6 +120,45 @@ def test_a_rank_that_ended_without_a_word_is_named_by_those_that_miss_it() -> No
     )
 
 
+@pytest.mark.parametrize(
+    "end",
+    [
+        {"exit_code": 14},  # Open MPI's own
+        {"exit_code": 139, "error": "killed by signal 11 (SIGSEGV)"},
+    ],
+)
+@pytest.mark.parametrize(
+    "seen", [{"stop": None}, {"stop": "failed", "wordless": [1]}, {"stop": "lost", "wordless": [1]}]
+)
+def test_who_went_without_a_word_is_the_cause_of_ends_without_a_word(
+    end: dict[str, Any], seen: dict[str, Any]
+) -> None:
+    ended = [heartbeat(0, "failed", **end), heartbeat(1, "running")]
+    assert outcome(heartbeats=ended, launcher_status=1, **seen) == Outcome(
+        "FAILED", "rank 1 on node1 ended without a word", 1, can_restart=True
+    )
+
+
+def test_who_went_without_a_word_is_named_while_the_others_hang() -> None:
+    beats = [heartbeat(0, "running"), heartbeat(1, "running")]
+    assert outcome(heartbeats=beats, launcher_status=1, stop="lost", wordless=[1]) == Outcome(
+        "FAILED", "rank 1 on node1 ended without a word", 1, can_restart=True
+    )
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        {"exit_code": 1, "error": "ValueError: 7"},
+        {"exit_code": 137, "error": "killed by signal 9 (SIGKILL)"},
+        {"exit_code": 139, "error": "killed by signal 11 (SIGSEGV)", "step": 7},
+    ],
+)
+def test_words_and_what_comes_later_are_no_consequence_of_silence(end: dict[str, Any]) -> None:
+    ended = [heartbeat(0, "failed", **end), heartbeat(1, "running")]
+    assert outcome(heartbeats=ended, stop="failed", wordless=[1]).reason.startswith("rank 0 on")
+
+
 def test_a_launcher_that_returns_0_proves_nothing() -> None:
     silent = [heartbeat(0, "finished", exit_code=0), heartbeat(1, "running")]
     assert outcome(heartbeats=silent, launcher_status=0) == Outcome(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ from beowulf.job.directory import JobDirectory
 from beowulf.job.events import record_event
 from beowulf.job.heartbeat import CANNOT_GO_ON, Heartbeat, RankState
 from beowulf.job.survivors import Survivors, claim_survival
+from beowulf.runner.losses import ended_without_a_word
 from beowulf.runner.site import Site
 from beowulf.runner.watch import (
     CARRY_ON_S,
@@ -133,6 +138,31 @@ def test_a_host_that_answers_again_has_lost_nothing(directory: JobDirectory) -> 
     assert watch.look(1000.0, beats, []) is None
     assert watch.look(1000.0, beats, ["node1"]) is None
     assert watch.look(1000.0 + NEVER_TRAINED_S + SOON, beats, ["node1"]) == "lost"
+
+
+def test_ranks_that_went_without_a_word_are_lost_unless_they_were_only_about_to_speak(
+    directory: JobDirectory,
+) -> None:
+    watch = LossWatch(directory, 2, 1)
+    beats = [beat(0, step=0), beat(1, step=0)]
+    assert watch.look(0.0, beats, [], {1}) is None
+    assert watch.look(1.0, [beat(0, step=0), beat(1, "finished", step=0)], [], set()) is None
+    assert watch.look(1000.0, beats, [], set()) is None
+    assert watch.look(2000.0, beats, [], {1}) is None
+    assert watch.look(2000.0 + NEVER_TRAINED_S + SOON, beats, [], {1}) == "lost"
+
+
+def test_only_this_host_s_ranks_can_be_seen_to_be_gone() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    here: dict[str, Any] = {"host": platform.node()}
+    beats = [
+        beat(0, pid=os.getpid(), **here),
+        beat(1, pid=ended.pid, **here),
+        beat(2, pid=ended.pid),
+        beat(3, "finished", pid=ended.pid, **here),
+    ]
+    assert ended_without_a_word(beats) == {1}
 
 
 def test_one_that_cannot_go_on_says_so_for_all(directory: JobDirectory) -> None:
