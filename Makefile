@@ -47,7 +47,7 @@ ansible: $(VENV)/lab-ready ## Set up Ansible, for the playbooks that make a clus
 LAB_UNITS := tests/unit/lab tests/unit/cli/test_lab.py
 QUICK_TESTS := tests/unit tests/playbooks $(LAB_UNITS:%=--ignore=%)
 OTHER_TESTS := $(LAB_UNITS) tests/docs tests/mpi tests/failure tests/lab
-PICK := $(if $(filter no,$(LAB)),-m 'not lab')
+PICK := $(if $(filter no,$(LAB)),-m 'not lab') --instafail --durations=15
 
 test: check $(if $(filter no,$(LAB)),,test-packages) ## Set everything up and run every test this machine can run
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(PICK) $(QUICK_TESTS)
