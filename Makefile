@@ -42,16 +42,28 @@ lab: $(VENV)/lab-ready ## Set everything up and start a lab: a head and three no
 
 ansible: $(VENV)/lab-ready ## Set up Ansible, for the playbooks that make a cluster
 
-# The quick ones first, on all cores. A lab's sockets need shorter paths than tests get there; the
-# others use several cores each.
+# The quick ones first, on all cores. A lab's sockets need shorter paths than tests get there. Then,
+# side by side, what is tried on one cluster and all the rest, since a cluster mostly waits: neither
+# on more than one worker, which says a line per test. Those that measure come last.
 LAB_UNITS := tests/unit/lab tests/unit/cli/test_lab.py
 QUICK_TESTS := tests/unit tests/playbooks $(LAB_UNITS:%=--ignore=%)
-OTHER_TESTS := $(LAB_UNITS) tests/docs tests/mpi tests/failure tests/lab
-PICK := $(if $(filter no,$(LAB)),-m 'not lab') --instafail --durations=15
+CLUSTER_TESTS := $(patsubst %,tests/lab/test_%.py,site security nodes faults submit documentation \
+	balance bench drill recovery cable)
+OTHER_TESTS := tests/docs tests/mpi tests/failure \
+	$(filter-out $(CLUSTER_TESTS),$(wildcard tests/lab/test_*.py))
+PYTEST := $(BIN)/python -m pytest --instafail --durations=15 $(if $(filter no,$(LAB)),-m 'not lab')
 
 test: check $(if $(filter no,$(LAB)),,test-packages) ## Set everything up and run every test this machine can run
-	@$(BIN)/python -m pytest -n auto --dist worksteal $(PICK) $(QUICK_TESTS)
-	@$(BIN)/python -m pytest $(PICK) $(OTHER_TESTS)
+	@$(PYTEST) -n auto --dist worksteal $(QUICK_TESTS)
+	@$(PYTEST) $(LAB_UNITS)
+	@$(MAKE) --no-print-directory -j2 $(if $(filter no,$(LAB)),,test-cluster) test-others
+
+.PHONY: test-cluster test-others
+test-cluster:
+	@$(PYTEST) -n 1 -v $(CLUSTER_TESTS)
+
+test-others:
+	@$(PYTEST) -n 1 -v $(OTHER_TESTS)
 
 # What the proof of libvirt takes besides what a lab needs.
 LIBVIRT_PACKAGES := vagrant vagrant-libvirt libvirt-daemon-system libvirt-clients \
