@@ -64,7 +64,12 @@ def test_a_node_that_reboots_itself_is_back_with_its_network(lab: Room) -> None:
                 return False
             return told.returncode == 0 and told.stdout.strip() != before
 
+        def is_whole() -> bool:
+            told = lab.ssh("node1", "systemctl is-system-running --wait")
+            return told.stdout.strip() == "running"
+
         wait_for(is_back, "node1 is back")
+        wait_for(is_whole, "all of node1's services run")
         assert lab.state("node1") == "on"
         assert lab.status()["nodes"]["node1"]["pid"] == pid
     lab.on("node2", "ping -c 1 -W 30 10.77.0.11")
