@@ -43,8 +43,9 @@ lab: $(VENV)/lab-ready ## Set everything up and start a lab: a head and three no
 ansible: $(VENV)/lab-ready ## Set up Ansible, for the playbooks that make a cluster
 
 # The quick ones first, on all cores. A lab's sockets need shorter paths than tests get there. Then,
-# side by side, what is tried on one cluster and all the rest, since a cluster mostly waits: neither
-# on more than one worker, which says a line per test. Those that measure come last.
+# side by side, what is tried on one cluster and all the rest, since a cluster mostly waits: each
+# with one worker, which says a line per test, in a directory whose name is as short as can be.
+# Those that measure come last. What tests run knows nothing of this make.
 LAB_UNITS := tests/unit/lab tests/unit/cli/test_lab.py
 QUICK_TESTS := tests/unit tests/playbooks $(LAB_UNITS:%=--ignore=%)
 CLUSTER_TESTS := $(patsubst %,tests/lab/test_%.py,site security nodes faults submit documentation \
@@ -58,12 +59,15 @@ test: check $(if $(filter no,$(LAB)),,test-packages) ## Set everything up and ru
 	@$(PYTEST) $(LAB_UNITS)
 	@$(MAKE) --no-print-directory -j2 $(if $(filter no,$(LAB)),,test-cluster) test-others
 
+SIDE = @place=$$(mktemp -d /tmp/bw-XXXX) && trap 'rm -rf "$$place"' EXIT && \
+	env -u MAKEFLAGS $(PYTEST) -n 1 -v --basetemp="$$place/t"
+
 .PHONY: test-cluster test-others
 test-cluster:
-	@$(PYTEST) -n 1 -v $(CLUSTER_TESTS)
+	$(SIDE) $(CLUSTER_TESTS)
 
 test-others:
-	@$(PYTEST) -n 1 -v $(OTHER_TESTS)
+	$(SIDE) $(OTHER_TESTS)
 
 # What the proof of libvirt takes besides what a lab needs.
 LIBVIRT_PACKAGES := vagrant vagrant-libvirt libvirt-daemon-system libvirt-clients \
