@@ -85,23 +85,24 @@ def judge(  # noqa: PLR0913 - each fact that counts, named at the call
     if hosts_silent:
         reason = f"{', '.join(hosts_silent)} stopped answering"
         return Outcome("FAILED", reason, UNPROVEN_EXIT_CODE, can_restart=True)
-    if stop is None and any(beat.state == "failed" for beat in heartbeats):
-        # Nobody was stopped by us, so that all had the time to say how they ended.
-        wordless = {beat.rank for beat in heartbeats if beat.state == "running"}.union(wordless)
-    witness = _told_by_ranks(heartbeats, wordless)
+    witness = _told_by_ranks(heartbeats, wordless, had_time=stop is None)
     expected = [rank for rank in range(ranks) if rank not in without]
     return witness or _failure_without_witness(launcher_status, expected, heartbeats)
 
 
-def _told_by_ranks(heartbeats: Sequence[Heartbeat], wordless: Collection[int]) -> Outcome | None:
+def _told_by_ranks(
+    heartbeats: Sequence[Heartbeat], wordless: Collection[int], *, had_time: bool
+) -> Outcome | None:
+    """Judge by what ranks say; if nobody was stopped by us, all ``had_time`` to say their end."""
     first = failed_by_itself(heartbeats) or first_lost(heartbeats)
-    if first is not None and first.exit_code == CANNOT_GO_ON:
-        # Those that say nothing are whom it misses.
-        wordless = {beat.rank for beat in heartbeats if beat.state == "running"}.union(wordless)
-    elif first is not None and not may_follow_from_another(first):
-        wordless = ()
-    if wordless:
-        missing = [beat for beat in heartbeats if beat.rank in wordless]
+    missing = [beat for beat in heartbeats if beat.rank in wordless]
+    if first is not None:
+        misses_others = first.exit_code == CANNOT_GO_ON
+        if had_time or misses_others:  # those that say nothing are whom it misses
+            missing = [b for b in heartbeats if b.state == "running" or b.rank in wordless]
+        if not misses_others and not may_follow_from_another(first):
+            missing = []
+    if missing:
         where = ", ".join(f"rank {beat.rank} on {beat.host}" for beat in missing[:8])
         reason = f"{where} ended without a word"
         return Outcome("FAILED", reason, UNPROVEN_EXIT_CODE, can_restart=True)

@@ -146,6 +146,13 @@ def test_who_went_without_a_word_is_named_while_the_others_hang() -> None:
     )
 
 
+def test_a_rank_without_which_the_others_went_on_is_not_one_that_ended_without_a_word() -> None:
+    """Its watcher ends without a word too, once it is cut off."""
+    beats = [heartbeat(0, "running")]
+    told = outcome(heartbeats=beats, launcher_status=1, without=[1], wordless=[1])
+    assert told.reason == "mpiexec ended with status 1 while rank 0 ran"
+
+
 @pytest.mark.parametrize(
     "end",
     [
