@@ -22,8 +22,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.harness import Report, Table, publish, ratios, summarize, this_machine, verdict
-from bench.recovery import OFF, STEPS, STRUCK_AT, VICTIM, in_place, plugged
+from bench.harness import Report, publish, ratios, summarize, this_machine, verdict
+from bench.recovery import OFF, STEPS, STRUCK_AT, VICTIM, in_place, plugged, table
 from beowulf.lab.controls import set_power
 from beowulf.lab.directory import lab_directory
 from tests.lab.plugs import PAUSE_S, Plugs
@@ -134,10 +134,7 @@ def measure(rounds: int = ROUNDS, lab: str | None = None) -> Report:
     return Report(
         name="elastic",
         title="A node is switched off: beowulf beside torchrun's elastic DDP",
-        table=Table(
-            ["s (the last: ratio)", "times", "p50", "quartiles", "range"],
-            [[name, str(one.count), *one.cells(2)] for name, one in figures.items()],
-        ),
+        table=table("s (the last: ratio)", figures),
         verdict=verdict(
             "beowulf over torchrun, p50", figures["beowulf over torchrun"].median, TARGET, ""
         ),

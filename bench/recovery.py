@@ -28,7 +28,9 @@ from tests.lab.test_submit import laptop_of
 from tests.lab.training import Training, write_job
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    from bench.harness import Summary
 
 ROUNDS = 10
 STEPS = 150
@@ -152,12 +154,17 @@ def report(found: dict[str, list[float]]) -> Report:
     return Report(
         name="recovery",
         title="From a fault to the next finished step",
-        table=Table(
-            ["s", "times", "p50", "quartiles", "range"],
-            [[name, str(one.count), *one.cells(2)] for name, one in figures.items()],
-        ),
+        table=table("s", figures),
         verdict="\n\n".join(verdicts),
         figures=figures,
+    )
+
+
+def table(of: str, figures: Mapping[str, Summary]) -> Table:
+    """Return a row per figure, all ``of`` one kind."""
+    return Table(
+        [of, "times", "p50", "quartiles", "range"],
+        [[name, str(one.count), *one.cells(2)] for name, one in figures.items()],
     )
 
 
