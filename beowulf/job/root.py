@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from beowulf.durable import sync_directory, sync_file_system
 from beowulf.errors import InvalidInput, JobNotFound, LaunchError, one_line
 from beowulf.job.directory import JobDirectory
 from beowulf.job.lock import is_locked, take_lock
@@ -104,6 +105,9 @@ class JobRoot:
                 raise LaunchError(f"{staging.lock} is locked by somebody else; try again")
             try:
                 stage(staging)
+                # A name outlives a power cut, and so must what it names: a script that is empty
+                # afterwards would do nothing, and end well.
+                sync_file_system(staging.path)
                 return self._publish(staging, name), lock
             except BaseException:
                 os.close(lock)
@@ -127,10 +131,12 @@ class JobRoot:
             lock.truncate(0)
             lock.write(str(number))
             lock.flush()
+            os.fsync(lock.fileno())
             if name is not None:
                 name(staging, str(number))
             directory = JobDirectory(self.path / str(number))
             staging.path.rename(directory.path)
+            sync_directory(self.path)
         return directory
 
     def _sweep_staging(self) -> None:

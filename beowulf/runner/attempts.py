@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from beowulf.runner.spec import JobSpec
 
 TWICE = 2  # a host that answers, but on which ranks were lost so often, is left out as well
+SERVICE_S = 20.0  # for slurmd to be back on a host that is: systemd starts it anew after ten
 REQUEUE_S = 60.0  # for Slurm to end this process after it was asked to start the job again
 POLL_S = 0.1
 
@@ -167,7 +168,7 @@ class Attempts:
         here = site.hosts[0]  # where this runs, so it is well enough
         gone = set(hosts_down(site.hosts)) | self._not_ours()
         if self._attempt.probe is not None:
-            gone.update(self._attempt.probe.ask_all())
+            gone.update(self._attempt.probe.wait_for_service(SERVICE_S))
         often = {host for host, times in self._lost_on.items() if times >= TWICE}
         bad = (gone | often) & set(site.hosts) - {here}
         enough = len(site.hosts) - len(bad) >= self._spec.resources.fewest_nodes

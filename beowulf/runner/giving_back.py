@@ -26,7 +26,7 @@ AGAIN_S = 10.0  # until Slurm is asked once more, if it did not answer
 
 
 class GivingBack:
-    """Hosts that are not needed any more. One that answers is kept: only its ranks were lost.
+    """Hosts that are not needed any more. One that serves is kept: only its ranks were lost.
 
     ``launcher`` is the process that started the ranks, None as long as it is not known.
     """
@@ -40,7 +40,7 @@ class GivingBack:
         self._next_try = 0.0
 
     def look(self, now: float, beats: Sequence[Heartbeat], without: Collection[int]) -> None:
-        """Give back the hosts that are silent and have no ranks but those ``without``."""
+        """Give back the hosts that are out of service and have no ranks but those ``without``."""
         self._deafen()
         slurm_job_id, probe = self._site.slurm_job_id, self._probe
         if not without or slurm_job_id is None or probe is None or now < self._next_try:
@@ -48,7 +48,7 @@ class GivingBack:
         needed = {beat.host for beat in beats if beat.rank not in without}
         needed.add(self._site.hosts[0])  # where this runs
         lost = {beat.host for beat in beats if beat.rank in without} - needed - self._gone
-        lost &= set(probe.silent(now))
+        lost &= set(probe.out_of_service())
         if not lost:
             return
         self._next_try = now + AGAIN_S

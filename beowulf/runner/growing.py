@@ -62,7 +62,7 @@ class Growth:
         if not without or now < self._next_look:
             return False
         self._next_look = now + LOOK_S
-        if not self._answer(now, {beat.host for beat in beats if beat.rank in without}):
+        if not self._serve({beat.host for beat in beats if beat.rank in without}):
             self._back_since = self._checkpoint = None
             return False
         if self._back_since is None:
@@ -77,8 +77,8 @@ class Growth:
             return False
         return newest > self._checkpoint
 
-    def _answer(self, now: float, hosts: Collection[str]) -> bool:
-        return self._probe is None or not set(self._probe.silent(now)) & set(hosts)
+    def _serve(self, hosts: Collection[str]) -> bool:
+        return self._probe is None or not set(self._probe.out_of_service()) & set(hosts)
 
 
 def record_growth(directory: JobDirectory, attempt: int) -> str:

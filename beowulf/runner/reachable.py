@@ -1,6 +1,7 @@
 """Which hosts of a job still answer: by a connection to Slurm's own service on each of them.
 
-Slurm asks its nodes too, but gives one up only after SlurmdTimeout.
+Slurm asks its nodes too, but gives one up only after SlurmdTimeout. A host that refuses the
+connection is there, only the service is not: it may be started anew, or the host just begins.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 SLURMD_PORT = 6818  # role slurm_controller says so, and the firewalls let the cluster's hosts in
 EVERY_S = 5.0
+AGAIN_S = 1.0  # between questions to a host that is waited for
 ANSWER_S = 3.0  # a host that is up answers in milliseconds; one packet may get lost
 POLL_S = 0.05
 BEING_ASKED = (errno.EINPROGRESS, errno.EWOULDBLOCK)
@@ -24,8 +26,8 @@ ANSWERED = (0, errno.EISCONN)
 class HostProbe:
     """Asks hosts again and again without ever waiting for one.
 
-    As long as no host has ever answered, nobody is called silent: then it is the question that is
-    wrong, for want of such a service or because of a firewall. A port that is closed is no answer.
+    As long as no host has ever answered, nobody is called silent or out of service: then it is the
+    question that is wrong, for want of such a service or because of a firewall.
     """
 
     def __init__(self, hosts: Sequence[str], port: int = SLURMD_PORT) -> None:
@@ -37,24 +39,49 @@ class HostProbe:
             asked.look(now)
 
     def silent(self, now: float, for_s: float = 0.0) -> list[str]:
-        """Return the hosts that have not answered for at least ``for_s`` seconds."""
-        if not any(asked.has_answered for asked in self._hosts.values()):
-            return []
+        """Return the hosts that have given no sign of life for at least ``for_s`` seconds."""
         return [
             host
-            for host, asked in self._hosts.items()
+            for host, asked in self._trusted()
             if asked.silent_since is not None and now - asked.silent_since >= for_s
         ]
 
+    def out_of_service(self) -> list[str]:
+        """Return the hosts whose service did not answer when it was asked last."""
+        return [host for host, asked in self._trusted() if not asked.serves]
+
     def ask_all(self) -> list[str]:
-        """Ask every host now, wait for the answers, and return who gave none."""
-        for asked in self._hosts.values():
-            asked.ask(time.monotonic())
-        while any(asked.is_open for asked in self._hosts.values()):
-            time.sleep(POLL_S)
-            for asked in self._hosts.values():
-                asked.hear(time.monotonic())
+        """Ask every host now, wait for the answers, and return who is silent."""
+        self._ask(self._hosts.values())
         return self.silent(time.monotonic())
+
+    def wait_for_service(self, patience_s: float) -> list[str]:
+        """Ask every host now, those that refuse again and again; return who is out of service.
+
+        A host that gives no sign of life is not waited for.
+        """
+        until = time.monotonic() + patience_s
+        self._ask(self._hosts.values())
+        while time.monotonic() < until and (refusing := self._refusing()):
+            time.sleep(AGAIN_S)
+            self._ask(refusing)
+        return self.out_of_service()
+
+    def _refusing(self) -> list[_Asked]:
+        trusted = [asked for _, asked in self._trusted()]
+        return [asked for asked in trusted if not asked.serves and asked.silent_since is None]
+
+    def _trusted(self) -> Iterable[tuple[str, _Asked]]:
+        if any(asked.has_answered for asked in self._hosts.values()):
+            yield from self._hosts.items()
+
+    def _ask(self, hosts: Collection[_Asked]) -> None:
+        for asked in hosts:
+            asked.ask(time.monotonic())
+        while any(asked.is_open for asked in hosts):
+            time.sleep(POLL_S)
+            for asked in hosts:
+                asked.hear(time.monotonic())
 
     def close(self) -> None:
         """Forget questions that are on their way."""
@@ -63,10 +90,14 @@ class HostProbe:
 
 
 class _Asked:
-    """One host. ``silent_since`` is when the first question was asked that it did not answer."""
+    """One host. ``silent_since`` is when the first question was asked that it did not answer.
+
+    ``serves`` says whether its service answered the last one, True as long as it was not asked.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self.has_answered = False
+        self.serves = True
         self.silent_since: float | None = None
         self._place = _place(host, port)
         self._socket: socket.socket | None = None
@@ -99,8 +130,10 @@ class _Asked:
         if said in (*BEING_ASKED, errno.EALREADY) and now - self._asked_at < ANSWER_S:
             return
         self.close()
-        if said in ANSWERED:
+        self.serves = said in ANSWERED
+        if self.serves:
             self.has_answered = True
+        if self.serves or said == errno.ECONNREFUSED:
             self.silent_since = None
         elif self.silent_since is None:
             self.silent_since = self._asked_at

@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from beowulf.durable import sync_file
 from beowulf.job.events import read_events, record_event
 from beowulf.job.failures import Disturbances, disturbances
 from beowulf.train.background import Background
@@ -158,8 +159,13 @@ class Saver:
         self._hear()
 
     def _write(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint, in the other thread, and read there what the next depends on."""
+        """Write a checkpoint, in the other thread, and read there what the next depends on.
+
+        The metrics of the steps before it must be as lasting: they are not made again.
+        """
         try:
+            with contextlib.suppress(FileNotFoundError):
+                sync_file(self._files.metrics)
             self._store.save(checkpoint, self._may_write)
         except OSError as error:
             self._newest = next(iter(self._files.checkpoint_steps()), None)

@@ -76,12 +76,14 @@ class Plugs:
         steps: int = STEPS,
         ballast_mb: int = 0,
         every_steps: int = 0,
+        busy_s: float = 0.0,
     ) -> Training:
         """Submit a job; return once it trains.
 
-        ``ballast_mb`` is what its checkpoints hold besides, ``every_steps`` is between them.
+        ``ballast_mb`` is what its checkpoints hold besides, ``every_steps`` is between them, and
+        ``busy_s`` is how long a rank computes in each step, by its processor's time.
         """
-        words = (str(steps), str(PAUSE_S), str(ballast_mb), str(every_steps))
+        words = tuple(map(str, (steps, PAUSE_S, ballast_mb, every_steps, busy_s)))
         chosen = ("--nodes", nodes, *options)
         job_id = self.laptop.submit(self.job_file, *chosen, "--", *words)
         job = self.watched(job_id, steps)
@@ -172,19 +174,7 @@ class Plugs:
         alive = [job["id"] for job in jobs if job["exit_code"] is None]
         if alive:
             self.laptop("cancel", *alive)
-        self._resume_drained()
         self.cluster.wait_until_idle()
-
-    def _resume_drained(self) -> None:
-        """Do what an administrator does with a node that Slurm believes it can't clean up.
-
-        Slurm may say so of a node that was frozen: for its clock, the time was over.
-        """
-        told = self.room.on("head", "sinfo --Node --noheader --format '%N %T %E'")
-        for line in told.splitlines():
-            if "Kill task failed" in line:
-                node = line.split()[0]
-                self.room.on("head", f"sudo scontrol update nodename={node} state=resume")
 
     def without_the_head(self) -> None:
         """Keep new jobs off the head, so that it outlives the first node of theirs."""
@@ -201,7 +191,7 @@ def undisturbed_losses(home: Path, steps: int) -> list[float]:
     environment = kept | {f"XDG_{kind}_HOME": str(home / kind) for kind in ("CONFIG", "STATE")}
     there = home / "there"
     for words in (
-        ("submit", write_job(home / "alone"), "--ranks", "2", "--", str(steps), "0", "0", "0"),
+        ("submit", write_job(home / "alone"), "--ranks", "2", "--", str(steps), *"0000"),
         ("fetch", "--to", there),
     ):
         subprocess.run([BEOWULF, *words], env=environment, check=True, capture_output=True)

@@ -7,6 +7,7 @@ long is done in a short form here: set BEOWULF_LONG=1 for the whole one.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 import time
@@ -17,6 +18,7 @@ import pytest
 
 from tests.lab.cluster import Cluster
 from tests.lab.plugs import PAUSE_S, STEPS, Plugs, undisturbed_losses, wait_until_back
+from tests.lab.room import NODES
 from tests.lab.test_submit import laptop_of
 from tests.lab.training import write_job
 
@@ -26,6 +28,7 @@ NFS_AWAY_S = 120 if LONG else 15
 GONE_FOR_S = 240 if LONG else 60
 KILLS = 20 if LONG else 3
 RANDOM_S = 1200 if LONG else 60
+BUSY_S = 3600 if LONG else 60
 MOST_STEPS = 40_000 if LONG else 4_000
 PER_S = round(1 / PAUSE_S)
 AT_ONCE_S = 1.0
@@ -57,6 +60,22 @@ def first_node(lab: Plugs) -> Iterator[str]:
     yield "node1"
     wait_until_back(lab.room, "head")
     lab.with_the_head()
+
+
+@pytest.fixture
+def overloaded(lab: Plugs) -> Iterator[None]:
+    """Have two others want the one processor that each node has; four share this computer's."""
+    for node in NODES:
+        lab.room.on(
+            node,
+            "sudo DEBIAN_FRONTEND=noninteractive sh -c 'apt-get -qq update && apt-get -qq -y "
+            "--no-install-recommends install stress-ng' >/dev/null && sudo systemd-run --quiet "
+            "--unit=overload stress-ng --cpu 1 --vm 1 --vm-bytes 64m",
+            timeout_s=600,
+        )
+    yield
+    for node in NODES:
+        lab.room.on(node, "sudo systemctl stop overload")
 
 
 def test_a_killed_rank_is_not_missed(lab: Plugs) -> None:
@@ -249,3 +268,19 @@ def test_faults_at_random_change_nothing(lab: Plugs) -> None:
             time.sleep(chance.uniform(1, 12))
             end(node).now()
     job.ends_as_if_nothing_had_happened(attempts=1 + len(job.events("restarting")))
+
+
+@takes_long
+@pytest.mark.usefixtures("overloaded")
+def test_ranks_that_are_only_slow_are_never_given_up(lab: Plugs) -> None:
+    job = lab.training(steps=MOST_STEPS, busy_s=PAUSE_S)
+    ends = time.monotonic() + BUSY_S
+    while time.monotonic() < ends:
+        assert lab.laptop.record(job.job_id)["state"] == "RUNNING"
+        time.sleep(10)
+    lab.laptop("cancel", job.job_id)
+    story = [event for name in ("lost", "restarting", "carried_on") for event in job.events(name)]
+    assert not story
+    done = len(job.on_head("cat metrics.jsonl").splitlines())
+    print(f"{done} steps in {BUSY_S} s")
+    dataclasses.replace(job, steps=done).trained_undisturbed()

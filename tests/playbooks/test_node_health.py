@@ -61,13 +61,27 @@ FULL = "beowulf: the disk is full"
             True,
             {"state": "resume"},
         ),
-        ([], "drained", "Kill task failed", True, {}),
     ],
 )
 def test_what_slurm_is_told(
     faults: list[str], state: str, reason: str, settle: bool, update: dict[str, str]
 ) -> None:
     assert health.wanted_update(faults, queue(state, reason), settle=settle) == update
+
+
+def test_a_machine_on_which_a_job_could_not_be_ended_works_again_once_it_has_ended() -> None:
+    drained = queue("drained", "Kill task failed")
+    assert health.wanted_update([], drained, has_jobs=True) == {}
+    assert health.wanted_update([], drained) == {"state": "resume"}
+    assert health.wanted_update(["the disk is full"], drained) == {}
+
+
+def test_what_is_left_of_a_job_is_seen(tmp_path: Path) -> None:
+    scope = tmp_path / "system.slice" / "node1_slurmstepd.scope"
+    (scope / "system").mkdir(parents=True)
+    assert not health.has_jobs(tmp_path)
+    (scope / "job_7").mkdir()
+    assert health.has_jobs(tmp_path)
 
 
 def write_settings(path: Path) -> None:

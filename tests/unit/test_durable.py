@@ -23,8 +23,10 @@ from beowulf.durable import (
     read_json,
     read_json_lines,
     read_tail,
+    sync_file_system,
     write_file,
     write_json,
+    write_once,
 )
 from tests.conftest import fill
 
@@ -100,6 +102,17 @@ def test_file_and_directory_are_flushed_before_it_returns(
     flushed.clear()
     write_file(tmp_path / "file", b"data", sync=False)
     assert flushed == []
+    append_json_line(tmp_path / "lines", {})
+    assert flushed == [str(tmp_path / "lines")]
+    flushed.clear()
+    assert write_once(tmp_path / "claim", b"mine")
+    assert flushed[-1] == str(tmp_path)
+
+
+def test_a_file_system_is_flushed_or_it_is_said_that_it_cannot_be(tmp_path: Path) -> None:
+    sync_file_system(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        sync_file_system(tmp_path / "nothing")
 
 
 @given(JSON)

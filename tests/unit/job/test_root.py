@@ -58,3 +58,21 @@ def test_a_job_that_cannot_be_named_leaves_nothing(root: JobRoot) -> None:
         root.create(lambda _staging: None, name)
     assert root.ids() == []
     assert not list(root.path.glob(".staging*"))
+
+
+def test_what_a_job_is_made_of_outlives_a_power_cut_before_it_can_be_seen(
+    root: JobRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(staging: Path) -> None:
+        assert (staging / "code").read_text() == "train"
+        assert root.ids() == []
+        looked.append(staging)
+
+    def stage(staging: JobDirectory) -> None:
+        staging.code.write_text("train")
+
+    looked: list[Path] = []
+    monkeypatch.setattr("beowulf.job.root.sync_file_system", look)
+    _, lock = root.create(stage)
+    os.close(lock)
+    assert len(looked) == 1

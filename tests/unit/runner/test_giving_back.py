@@ -1,4 +1,4 @@
-"""A host that is lost while its job goes on is Slurm's again, unless it still answers."""
+"""A host that is lost while its job goes on is Slurm's again, unless it still serves."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ def slurm(monkeypatch: pytest.MonkeyPatch) -> Slurm:
 
 
 @pytest.fixture
-def silent(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+def out_of_service(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     found: set[str] = set()
-    monkeypatch.setattr(HostProbe, "silent", lambda *_: list(found))
+    monkeypatch.setattr(HostProbe, "out_of_service", lambda *_: list(found))
     return found
 
 
-def test_a_silent_host_is_given_back_once(slurm: Slurm, silent: set[str]) -> None:
+def test_a_host_out_of_service_is_given_back_once(slurm: Slurm, out_of_service: set[str]) -> None:
     back = GivingBack(SITE, HostProbe([]))
-    silent |= {"node1"}
+    out_of_service |= {"node1"}
     back.look(0.0, BEATS, set())
     assert slurm.asked == []  # the others have not agreed yet
     for now in (1.0, 2.0, 30.0):
@@ -63,10 +63,10 @@ def test_a_silent_host_is_given_back_once(slurm: Slurm, silent: set[str]) -> Non
     assert slurm.asked == [["head", "node2"]]
 
 
-def test_a_host_that_answers_or_is_needed_is_kept(slurm: Slurm, silent: set[str]) -> None:
+def test_a_host_that_serves_or_is_needed_is_kept(slurm: Slurm, out_of_service: set[str]) -> None:
     back = GivingBack(SITE, HostProbe([]))
     back.look(0.0, BEATS, {1})
-    silent |= {"head", "node2"}
+    out_of_service |= {"head", "node2"}
     back.look(1.0, BEATS, {0, 2})  # rank 3 is on node2 too, and the supervisor on the head
     assert slurm.asked == []
     back.look(2.0, BEATS, {0, 2, 3})
@@ -74,10 +74,10 @@ def test_a_host_that_answers_or_is_needed_is_kept(slurm: Slurm, silent: set[str]
 
 
 def test_slurm_is_asked_again_later_and_not_for_what_it_has_done(
-    slurm: Slurm, silent: set[str]
+    slurm: Slurm, out_of_service: set[str]
 ) -> None:
     back = GivingBack(SITE, HostProbe([]))
-    silent |= {"node1"}
+    out_of_service |= {"node1"}
     slurm.is_away = True
     back.look(0.0, BEATS, {1})
     slurm.is_away = False
@@ -88,7 +88,9 @@ def test_slurm_is_asked_again_later_and_not_for_what_it_has_done(
     assert slurm.asked == []
 
 
-def test_this_computer_s_jobs_have_nothing_to_give_back(slurm: Slurm, silent: set[str]) -> None:
-    silent |= {"node1"}
+def test_this_computer_s_jobs_have_nothing_to_give_back(
+    slurm: Slurm, out_of_service: set[str]
+) -> None:
+    out_of_service |= {"node1"}
     GivingBack(replace(SITE, slurm_job_id=None), HostProbe([])).look(0.0, BEATS, {1})
     assert slurm.asked == []

@@ -21,10 +21,10 @@ LOST = {2}
 class Probe:
     """Hosts of which a test says whether they answer."""
 
-    def __init__(self, *silent: str) -> None:
-        self.hosts = list(silent)
+    def __init__(self, *hosts: str) -> None:
+        self.hosts = list(hosts)
 
-    def silent(self, _now: float, _for_s: float = 0.0) -> list[str]:
+    def out_of_service(self) -> list[str]:
         return self.hosts
 
 

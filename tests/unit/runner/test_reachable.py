@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -20,12 +23,46 @@ def port() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
+@contextmanager
+def silence(port: int) -> Iterator[None]:
+    """Have the second host answer nobody: a queue that is full drops who asks (listen(2))."""
+    with ExitStack() as stack:
+        stack.enter_context(socket.create_server((THERE, port), backlog=0))
+        for _ in range(2):
+            filling = stack.enter_context(socket.socket())
+            filling.setblocking(False)
+            filling.connect_ex((THERE, port))
+        yield
+
+
 def test_who_answers_is_not_silent(port: int) -> None:
     assert HostProbe([HERE], port).ask_all() == []
 
 
-def test_who_does_not_answer_is_silent(port: int) -> None:
-    assert HostProbe([HERE, THERE], port).ask_all() == [THERE]
+def test_who_does_not_answer_is_silent_and_not_waited_for(port: int) -> None:
+    probe = HostProbe([HERE, THERE], port)
+    with silence(port):
+        assert probe.ask_all() == [THERE]
+        assert probe.wait_for_service(3600.0) == [THERE]
+
+
+def test_who_refuses_is_there_but_out_of_service(port: int) -> None:
+    probe = HostProbe([HERE, THERE], port)
+    assert probe.ask_all() == []
+    assert probe.out_of_service() == [THERE]
+    assert probe.wait_for_service(1.5) == [THERE]
+
+
+def test_who_refuses_is_waited_for(port: int) -> None:
+    probe = HostProbe([HERE, THERE], port)
+    with socket.socket() as server:
+        server.bind((THERE, port))  # refuses as long as it does not listen
+        started = threading.Timer(0.5, server.listen)
+        started.start()
+        begun = time.monotonic()
+        assert probe.wait_for_service(3600.0) == []
+        assert time.monotonic() > begun + 0.4
+        started.join()
 
 
 def test_where_nobody_answers_the_question_is_wrong(port: int) -> None:
@@ -38,8 +75,9 @@ def test_a_name_that_means_nothing_says_nothing(port: int) -> None:
 
 def test_silence_is_counted_from_the_first_question_and_ends_with_an_answer(port: int) -> None:
     probe = HostProbe([HERE, THERE], port)
-    for now in (100.0, 100.0 + ANSWER_S, 100.0 + EVERY_S, 100.0 + EVERY_S + ANSWER_S):
-        probe.look(now)
+    with silence(port):
+        for now in (100.0, 100.0 + ANSWER_S, 100.0 + EVERY_S, 100.0 + EVERY_S + ANSWER_S):
+            probe.look(now)
     assert probe.silent(110.0, 10.0) == [THERE]
     assert probe.silent(109.0, 10.0) == []
     with socket.create_server((THERE, port)):

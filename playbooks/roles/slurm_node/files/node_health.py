@@ -3,7 +3,8 @@
 
 Without options, as slurmd starts it: a machine with a fault is drained, with a reason that begins
 with "beowulf: " and names the fault; one that this program drained goes back to work when nothing
-is wrong any more. What others drained is left alone.
+is wrong any more. So does one that Slurm drained because it could not end a job there, once
+nothing of any job is left. What others drained is left alone.
 
 With --json: look, print what was found, change nothing.
 With --settle: wait until slurmd has registered, then do as without options, and also let the
@@ -34,6 +35,11 @@ SETTINGS = Path("/etc/beowulf/node-health.json")
 OURS = "beowulf: "
 # What Slurm says of a machine that has less than slurm.conf says (node_mgr.c).
 DESCRIBED_WRONGLY = re.compile(r"Low (RealMemory|CPUs|Cores|socket\*core)")
+# What Slurm says of a machine on which it could not end a job in time (slurmd's req.c), as of one
+# that was frozen meanwhile.
+NOT_ENDED = "Kill task failed"
+# A directory for each job that has a process here (systemd's scope of slurmstepd, cgroup v2).
+JOBS = ("/sys/fs/cgroup", "system.slice/*slurmstepd.scope/job_*")
 CONFIGURATIONS = (Path("/run/slurm/conf/slurm.conf"), Path("/etc/slurm/slurm.conf"))
 SETTLE_TIMEOUT_S = 90.0
 
@@ -67,22 +73,31 @@ def parsed_queue(output: str) -> Queue:
     return Queue(state, "" if reason == "none" else reason)
 
 
-def wanted_update(faults: Sequence[str], queue: Queue, *, settle: bool = False) -> dict[str, str]:
+def wanted_update(
+    faults: Sequence[str], queue: Queue, *, settle: bool = False, has_jobs: bool = False
+) -> dict[str, str]:
     """Return what of the node Slurm should be told to change; nothing if all is as it should be.
 
     Args:
         faults: In plain words.
         queue: What Slurm thinks of the machine.
         settle: Whether its description was just corrected.
+        has_jobs: Whether anything of a job is left on the machine.
     """
     is_ours = queue.reason.startswith(OURS)
     if not faults:
         wrong = settle and DESCRIBED_WRONGLY.match(queue.reason) is not None
-        return {"state": "resume"} if queue.is_drained and (is_ours or wrong) else {}
+        ended = queue.reason.startswith(NOT_ENDED) and not has_jobs
+        return {"state": "resume"} if queue.is_drained and (is_ours or wrong or ended) else {}
     reason = OURS + "; ".join(faults)
     if queue.is_drained and (not is_ours or queue.reason == reason):
         return {}
     return {"state": "drain", "reason": reason}
+
+
+def has_jobs(root: Path = Path(JOBS[0]), pattern: str = JOBS[1]) -> bool:
+    """Say whether anything of a job is left here: a directory is removed with the last process."""
+    return any(root.glob(pattern))
 
 
 def ask_queue(settings: Settings) -> tuple[Queue, Check]:
@@ -159,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         mount_missing(settings, checks)
         if queue.state:
             faults = [check.fault for check in checks if check.fault]
-            update = wanted_update(faults, queue, settle=wanted.settle)
+            update = wanted_update(faults, queue, settle=wanted.settle, has_jobs=has_jobs())
         if update:
             words = [f"{name}={value}" for name, value in update.items()]
             run("scontrol", "update", f"nodename={settings.node}", *words)
