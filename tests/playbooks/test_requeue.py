@@ -11,6 +11,7 @@ import requeue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 QUEUE = """\
 1|RUNNING|node1|node[1-4]|beowulf:7:ab
@@ -128,6 +129,10 @@ class Slurm:
         return next(told for start, told in self.told.items() if asked.startswith(start))
 
 
+def look(avoided: Any, now: float) -> None:
+    requeue.look(avoided, requeue.Vanished("elsewhere"), now)
+
+
 @pytest.fixture
 def slurm(monkeypatch: pytest.MonkeyPatch) -> Slurm:
     fake = Slurm()
@@ -137,7 +142,7 @@ def slurm(monkeypatch: pytest.MonkeyPatch) -> Slurm:
 
 def test_a_job_without_its_first_node_goes_back_to_the_queue(slurm: Slurm) -> None:
     slurm.told["scontrol show job"] = pending(restarts=0)
-    requeue.look(requeue.Avoided(), 100.0)
+    look(requeue.Avoided(), 100.0)
     assert slurm.changes == ["requeue 2"]
 
 
@@ -147,33 +152,58 @@ def test_one_that_waits_again_asks_for_what_is_left_and_not_for_the_node_it_lost
     avoided = requeue.Avoided()
     avoided.add(4, "node3", 90.0)
     slurm.told["squeue"] = "4|PENDING|n/a||beowulf:9:ef\n"
-    requeue.look(avoided, 100.0)
+    look(avoided, 100.0)
     assert slurm.changes == ["update JobId=4 ExcNodeList=node3 NumNodes=1 NumTasks=1 NumCPUs=1"]
     slurm.told["scontrol show job"] = pending(tasks=1, avoids="node3")
-    requeue.look(avoided, 105.0)
+    look(avoided, 105.0)
     assert len(slurm.changes) == 1
-    requeue.look(avoided, 105.0 + requeue.AVOIDED_S)
+    look(avoided, 105.0 + requeue.AVOIDED_S)
     assert slurm.changes[1:] == ["update JobId=4 ExcNodeList="]
 
 
 def test_what_was_never_started_waits_for_all_that_it_wants(slurm: Slurm) -> None:
     slurm.told["squeue"] = "4|PENDING|n/a||beowulf:9:ef\n"
     slurm.told["scontrol show job"] = pending(restarts=0)
-    requeue.look(requeue.Avoided(), 100.0)
+    look(requeue.Avoided(), 100.0)
     assert slurm.changes == []
 
 
 def test_nodes_that_its_owner_keeps_it_off_stay_so(slurm: Slurm) -> None:
     slurm.told["squeue"] = "4|PENDING|n/a||beowulf:9:ef\n"
     slurm.told["scontrol show job"] = pending(tasks=1, avoids="node[1,3]")
-    requeue.look(requeue.Avoided(), 100.0)
+    look(requeue.Avoided(), 100.0)
     assert slurm.changes == []
 
 
 def test_the_head_alone_or_a_job_that_begins_has_lost_nothing(slurm: Slurm) -> None:
     slurm.told["squeue"] = "1|RUNNING|node1|node1|beowulf:7:ab\n2|RUNNING|n/a||beowulf:7:ab\n"
-    requeue.look(requeue.Avoided(), 100.0)
+    look(requeue.Avoided(), 100.0)
     assert slurm.changes == []
+
+
+def test_a_job_that_should_run_on_the_head_and_does_not_goes_back_to_the_queue(
+    slurm: Slurm, tmp_path: Path
+) -> None:
+    """As after the head was off: nothing there knows of the job any more."""
+    slurm.told["squeue"] = "7|RUNNING|head|head,node2|beowulf:7:ab\n8|RUNNING|head|head|other\n"
+    slurm.told["scontrol show hostnames"] = "head\nnode2\n"
+    vanished = requeue.Vanished("head", tmp_path)
+
+    def changes(now: float) -> list[str]:
+        requeue.look(requeue.Avoided(), vanished, now)
+        return slurm.changes
+
+    assert changes(0.0) == changes(100.0) == []  # slurmd has not begun yet
+    job = tmp_path / "system.slice" / "head_slurmstepd.scope" / "job_7"
+    job.mkdir(parents=True)
+    assert changes(200.0) == []
+    job.rmdir()
+    assert changes(300.0) == []
+    job.mkdir()
+    assert changes(305.0) == []
+    job.rmdir()
+    assert changes(310.0) == changes(310.0 + requeue.BEGINS_S - 1) == []
+    assert changes(310.0 + requeue.BEGINS_S) == ["requeue 7"]
 
 
 def test_what_does_not_work_is_said_once(
@@ -190,7 +220,7 @@ def test_what_does_not_work_is_said_once(
 
     monkeypatch.setattr(requeue, "look", fail)
     monkeypatch.setattr(time, "sleep", sleep)
-    run: Callable[[], None] = requeue.main
+    run: Callable[[str], None] = requeue.main
     with pytest.raises(KeyboardInterrupt):
-        run()
+        run("head")
     assert capsys.readouterr().err == ("cannot look after the queue: squeue -h: error: no answer\n")

@@ -6,7 +6,10 @@ first one, where the batch script ran: nobody looks after such a job any more. T
 into the queue. What waits there because nodes are lost is asked for less than it wanted, and not
 for the node that was lost, for a while.
 
-It runs for ever, on the head, as Slurm's own user.
+Likewise a job of which the first node is the head itself, after the head was off: Slurm believes it
+to run until it asks the head for its jobs, which may be seven minutes later.
+
+It runs for ever, on the head, as Slurm's own user. Its only argument is the head's name as a node.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,6 +28,11 @@ if TYPE_CHECKING:
 EVERY_S = 5.0
 # So long, in seconds, a job that is started again does without the node that it lost.
 AVOIDED_S = 600.0
+# So long, in seconds, a job may be said to run here before it does.
+BEGINS_S = 20.0
+# A directory for each job that has a process here (systemd's scope of slurmstepd, cgroup v2).
+SCOPE, JOB = "system.slice/*slurmstepd.scope", "job_{}"
+CGROUPS = Path("/sys/fs/cgroup")
 TIMEOUT_S = 30.0
 FORMAT = "%i|%T|%B|%N|%k"
 FIELDS = 5
@@ -159,7 +168,31 @@ class Avoided:
         self._until = {one: until for one, until in self._until.items() if one in kept}
 
 
-def look(avoided: Avoided, now: float) -> None:
+class Vanished:
+    """Jobs whose batch script should run on this machine and does not, each with since when."""
+
+    def __init__(self, here: str, cgroups: Path = CGROUPS) -> None:
+        self._here = here
+        self._cgroups = cgroups
+        self._since: dict[int, float] = {}
+
+    def among(self, jobs: Iterable[Job], now: float) -> list[Job]:
+        """Return those of the jobs of which nothing has been here for a while."""
+        scopes = list(self._cgroups.glob(SCOPE))
+        gone = [job for job in jobs if scopes and self._is_gone(job, scopes)]
+        self._since = {job.number: self._since.get(job.number, now) for job in gone}
+        return [job for job in gone if now >= self._since[job.number] + BEGINS_S]
+
+    def _is_gone(self, job: Job, scopes: Iterable[Path]) -> bool:
+        name = JOB.format(job.number)
+        return (
+            job.state == "RUNNING"
+            and job.first_node == self._here
+            and not any((scope / name).exists() for scope in scopes)
+        )
+
+
+def look(avoided: Avoided, vanished: Vanished, now: float) -> None:
     """Look at the queue once, and do what is to be done."""
     jobs = parsed_queue(slurm("squeue", "--noheader", "--states=all", f"--format={FORMAT}"))
     avoided.forget_all_but(job.number for job in jobs)
@@ -168,6 +201,9 @@ def look(avoided: Avoided, now: float) -> None:
             say(f"job {job.number} has lost {job.first_node}, from which it was run: once more")
             slurm("scontrol", "requeue", str(job.number))
             avoided.add(job.number, job.first_node, now)
+    for job in vanished.among(jobs, now):
+        say(f"job {job.number} does not run here any more, as it should: once more")
+        slurm("scontrol", "requeue", str(job.number))
     waiting = [job for job in jobs if job.state == "PENDING"]
     if waiting:
         usable = parsed_nodes(slurm("scontrol", "show", "nodes", "--oneliner"))
@@ -232,13 +268,13 @@ def complaint(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def main() -> None:
-    """Look again and again; say once what does not work."""
-    avoided = Avoided()
+def main(here: str) -> None:
+    """Look again and again from the head, ``here``; say once what does not work."""
+    avoided, vanished = Avoided(), Vanished(here)
     said = ""
     while True:
         try:
-            look(avoided, time.monotonic())
+            look(avoided, vanished, time.monotonic())
             said = ""
         except (OSError, subprocess.SubprocessError) as error:
             words = complaint(error)
@@ -249,4 +285,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])
