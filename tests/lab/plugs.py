@@ -77,13 +77,15 @@ class Plugs:
         ballast_mb: int = 0,
         every_steps: int = 0,
         busy_s: float = 0.0,
+        sample_s: float = 0.0,
     ) -> Training:
         """Submit a job; return once it trains.
 
-        ``ballast_mb`` is what its checkpoints hold besides, ``every_steps`` is between them, and
-        ``busy_s`` is how long a rank computes in each step, by its processor's time.
+        ``ballast_mb`` is what its checkpoints hold besides, ``every_steps`` is between them,
+        ``busy_s`` is how long a rank computes in each step, by its processor's time, and
+        ``sample_s`` how long it rests for each sample.
         """
-        words = tuple(map(str, (steps, PAUSE_S, ballast_mb, every_steps, busy_s)))
+        words = tuple(map(str, (steps, PAUSE_S, ballast_mb, every_steps, busy_s, sample_s)))
         chosen = ("--nodes", nodes, *options)
         job_id = self.laptop.submit(self.job_file, *chosen, "--", *words)
         job = self.watched(job_id, steps)
@@ -191,7 +193,7 @@ def undisturbed_losses(home: Path, steps: int) -> list[float]:
     environment = kept | {f"XDG_{kind}_HOME": str(home / kind) for kind in ("CONFIG", "STATE")}
     there = home / "there"
     for words in (
-        ("submit", write_job(home / "alone"), "--ranks", "2", "--", str(steps), *"0000"),
+        ("submit", write_job(home / "alone"), "--ranks", "2", "--", str(steps), *"00000"),
         ("fetch", "--to", there),
     ):
         subprocess.run([BEOWULF, *words], env=environment, check=True, capture_output=True)

@@ -271,6 +271,18 @@ def test_faults_at_random_change_nothing(lab: Plugs) -> None:
 
 
 @takes_long
+def test_machines_that_are_back_are_used_again_where_that_pays(lab: Plugs) -> None:
+    job = lab.training(nodes="2-4", steps=1_800, every_steps=100, sample_s=0.01)
+    lab.power_off("node2", "node3").at_step(50)
+    job.carries_on_without("node2", "node3")
+    lab.room("up")
+    grown = job.wait_for("growing")
+    assert sorted(grown["hosts"]) == ["node2", "node3"]
+    job.ends_as_if_nothing_had_happened(attempts=2)
+    assert job.events("started")[-1]["ranks"] == len(NODES)
+
+
+@takes_long
 @pytest.mark.usefixtures("overloaded")
 def test_ranks_that_are_only_slow_are_never_given_up(lab: Plugs) -> None:
     job = lab.training(steps=MOST_STEPS, busy_s=PAUSE_S)

@@ -30,7 +30,7 @@ import numpy as np
 from beowulf import train
 
 steps, pause_s, ballast_mb = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
-every_steps, busy_s = int(sys.argv[4]) or None, float(sys.argv[5])
+every_steps, busy_s, sample_s = int(sys.argv[4]) or None, float(sys.argv[5]), float(sys.argv[6])
 inputs = np.random.default_rng(0).normal(size=(512, 20))
 answers = inputs @ np.random.default_rng(1).normal(size=20)
 answers += np.random.default_rng(2).normal(size=512)
@@ -45,6 +45,7 @@ with train.Run(global_batch=64, averaging="dense", checkpoint_every_steps=every_
             error = data["inputs"][part] @ weights - data["answers"][part]
             gradient += data["inputs"][part].T @ error
             loss += 0.5 * float(error @ error)
+            time.sleep(sample_s * len(error))
         time.sleep(pause_s)
         computed = time.thread_time() + busy_s
         while time.thread_time() < computed:
