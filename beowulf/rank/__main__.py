@@ -37,7 +37,7 @@ from beowulf.rank.environment import (
     thread_variables,
     usable_cores,
 )
-from beowulf.rank.script import end_orderly, leave, run_command
+from beowulf.rank.script import LAUNCHER_IS_GONE, end_orderly, leave, run_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,7 +130,7 @@ def told_of(ended: int, error: str) -> tuple[int, str]:
     if ended < 0:
         return 128 - ended, f"{KILLED_BY}{_signal_name(-ended)}"
     if ended == LAUNCHER_GONE and not error:
-        return RanksLost.exit_status, "cannot go on without MPI's launcher, which is gone"
+        return RanksLost.exit_status, LAUNCHER_IS_GONE
     return ended, error
 
 
@@ -154,11 +154,12 @@ def _wait(directory: JobDirectory, placement: Placement, child: int) -> int:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-            print(
-                f"beowulf: rank {placement.rank} is ended: the others go on without it",
-                file=sys.stderr,
-                flush=True,
-            )
+            with contextlib.suppress(OSError):  # the launcher is gone, too
+                print(
+                    f"beowulf: rank {placement.rank} is ended: the others go on without it",
+                    file=sys.stderr,
+                    flush=True,
+                )
             _vanish()
     os.close(handle)
     return os.waitpid(child, 0)[1]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 COMMAND_NOT_FOUND = 127
+LAUNCHER_IS_GONE = "cannot go on without MPI's launcher, which is gone"
 
 
 def run_command(rank: int, words: list[bytes]) -> tuple[int, str]:
@@ -66,10 +67,11 @@ def _run_script(rank: int, words: list[str]) -> tuple[int, str]:
             said = str(error)
             if not isinstance(error, RanksLost):
                 said = f"cannot go on: a rank that it talked to is gone ({error})"
-            print(f"beowulf: rank {rank} {said}", file=sys.stderr, flush=True)
+            _tell(f"beowulf: rank {rank} {said}\n")
             return RanksLost.exit_status, said
         frames = _frames_of_script(error)
-        _print_traceback(rank, error, frames)
+        if not _tell(_traceback(rank, error, frames)):  # nor could the script print
+            return RanksLost.exit_status, LAUNCHER_IS_GONE
         return 1, traceback.format_exception_only(error)[-1].strip() + _place(error, frames)
     return 0, ""
 
@@ -80,7 +82,7 @@ def _status_of(end: SystemExit) -> tuple[int, str]:
         return 0, ""
     if isinstance(end.code, int):
         return end.code & 0xFF, f"sys.exit({end.code})"
-    print(end.code, file=sys.stderr)
+    _tell(f"{end.code}\n")
     return 1, str(end.code)
 
 
@@ -98,13 +100,24 @@ def _place(error: BaseException, frames: TracebackType | None) -> str:
     return f" ({sys.argv[0]} line {line})" if line else ""
 
 
-def _print_traceback(rank: int, error: BaseException, frames: TracebackType | None) -> None:
-    """Print where the script failed, and on which rank, in one write."""
+def _traceback(rank: int, error: BaseException, frames: TracebackType | None) -> str:
+    """Return in words where the script failed, and on which rank."""
     if frames is None and not isinstance(error, SyntaxError):
         frames = error.__traceback__
     lines = traceback.format_exception(type(error), error, frames)
-    sys.stderr.write(f"beowulf: rank {rank} failed:\n{''.join(lines)}")
-    sys.stderr.flush()
+    return f"beowulf: rank {rank} failed:\n{''.join(lines)}"
+
+
+def _tell(words: str) -> bool:
+    """Print words in one write; False if MPI's launcher, which reads them, is gone."""
+    try:
+        sys.stderr.write(words)
+        sys.stderr.flush()
+    except ValueError:  # the script has closed it
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def leave(exit_code: int) -> NoReturn:

@@ -86,8 +86,15 @@ def judge(  # noqa: PLR0913 - each fact that counts, named at the call
         reason = f"{', '.join(hosts_silent)} stopped answering"
         return Outcome("FAILED", reason, UNPROVEN_EXIT_CODE, can_restart=True)
     witness = _told_by_ranks(heartbeats, wordless, had_time=stop is None)
+    if witness and not witness.can_restart and launcher_status < 0 and stop is None:
+        witness = _launcher_killed(-launcher_status)  # who fails then had nobody to print to
     expected = [rank for rank in range(ranks) if rank not in without]
     return witness or _failure_without_witness(launcher_status, expected, heartbeats)
+
+
+def _launcher_killed(number: int) -> Outcome:
+    reason = f"mpiexec was killed by signal {number}"
+    return Outcome("FAILED", reason, 128 + number, can_restart=True)
 
 
 def _told_by_ranks(

@@ -6,6 +6,7 @@ machine that was frozen and wakes. Where all of them can write but once, one of 
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from dataclasses import dataclass
@@ -49,7 +50,8 @@ def agreed(everybody: Everybody, files: JobDirectory, before: Before) -> int:
         try:
             number = _claimed(everybody, files, before)
         except (OSError, ValueError) as error:
-            print(f"beowulf: cannot say who goes on: {error}", file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError):  # MPI's launcher is gone, too
+                print(f"beowulf: cannot say who goes on: {error}", file=sys.stderr, flush=True)
     number = everybody.comm.bcast(number)
     if number is None:
         raise RanksLost("nobody waits for this rank: others go on without it, or have failed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -204,9 +205,13 @@ class Run:
             self._finish()
 
     def say(self, text: object) -> None:
-        """Print on one rank alone: rank 0, or, while it rests, the first that does not."""
+        """Print on one rank alone: rank 0, or, while it rests, the first that does not.
+
+        Without MPI's launcher, which passes it on, nothing is printed: the others say so soon.
+        """
         if self._everybody.rank == self._guide.lead:
-            print(text, flush=True)
+            with contextlib.suppress(OSError):
+                print(text, flush=True)
 
     def dataset(self, load: Callable[[], Data]) -> Data:
         """Load the data once per node and see it from every rank, read-only.

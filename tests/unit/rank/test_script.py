@@ -10,9 +10,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from beowulf.errors import RanksLost
+from beowulf.rank.script import LAUNCHER_IS_GONE
+
 if TYPE_CHECKING:
     from pathlib import Path
 
+RUN_ALONE = """
+import os, sys
+from beowulf.rank.script import run_command
+status, error = run_command(3, [b"python", b"train.py"])
+with open("end", "w") as end:
+    end.write(f"{status} {error}")
+"""
 RUN = """
 import json, os, sys
 from beowulf.rank.script import run_command
@@ -131,6 +141,28 @@ def test_the_order_of_output_is_kept_when_a_script_fails(tmp_path: Path) -> None
     script(tmp_path, "import os\nprint('said', flush=True)\nos._exit(4)\n")
     answer = run(tmp_path, "python", "train.py")
     assert (answer.returncode, answer.stdout) == (4, "said\n")
+
+
+@pytest.mark.parametrize("text", ["print('7', flush=True)", "raise ValueError('7')"])
+def test_a_script_that_fails_since_nobody_reads_what_it_prints_misses_the_launcher(
+    tmp_path: Path, text: str
+) -> None:
+    script(tmp_path, text)
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_ALONE], cwd=tmp_path, stdout=write, stderr=write,
+        timeout=60, check=False,
+    )  # fmt: skip
+    os.close(write)
+    assert done.returncode == 0
+    status, _, error = (tmp_path / "end").read_text().partition(" ")
+    assert (int(status), error) == (RanksLost.exit_status, LAUNCHER_IS_GONE)
+
+
+def test_a_script_that_has_closed_its_errors_fails_by_itself(tmp_path: Path) -> None:
+    script(tmp_path, "import sys\nsys.stderr.close()\nraise ValueError('7')\n")
+    assert end_of(run(tmp_path, "python", "train.py")) == (1, "ValueError: 7 (train.py line 3)")
 
 
 def test_a_missing_script(tmp_path: Path) -> None:

@@ -189,6 +189,15 @@ def test_a_launcher_that_was_killed() -> None:
     )
 
 
+def test_a_rank_that_fails_when_the_launcher_was_killed_is_not_to_blame() -> None:
+    """What it prints, nobody reads any more: that fails in many ways."""
+    failed = [heartbeat(0, "failed", exit_code=1, error="BrokenPipeError: [Errno 32]")]
+    assert outcome(heartbeats=failed, launcher_status=-9) == Outcome(
+        "FAILED", "mpiexec was killed by signal 9", 137, can_restart=True
+    )
+    assert not outcome(heartbeats=failed, launcher_status=-9, stop="failed").can_restart
+
+
 def test_only_a_few_of_many_silent_ranks_are_named() -> None:
     reason = outcome(ranks=1000, heartbeats=[heartbeat(0, "running")], launcher_status=1).reason
     assert "0, 1, 2, 3, 4, 5, 6, 7 ran" in reason
