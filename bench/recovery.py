@@ -4,7 +4,7 @@ Each fault strikes a job on four machines of a lab, through Slurm, as often as t
 Each job is then seen to end COMPLETED, with every step done once and the losses of a run to which
 nothing happened; one that does not ends the measurement. Needs root: ``beowulf lab``. It makes a
 cluster first, unless ``--lab`` names one that is there; ten rounds take an hour and a half, a third
-of it with ``--in-place``.
+of it for what is survived in place.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ from tests.lab.test_submit import laptop_of
 from tests.lab.training import Training, write_job
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from bench.harness import Summary
 
 ROUNDS = 10
+IN_PLACE, RESTART = "in-place", "restart"
 STEPS = 150
 STRUCK_AT = 50
 VICTIM, ITS_RANK = "node3", 3
@@ -121,16 +122,18 @@ def plugged(lab: str | None) -> Iterator[Plugs]:
                 room("destroy")
 
 
-def measure(rounds: int = ROUNDS, lab: str | None = None, *, only_in_place: bool = False) -> Report:
+def measure(
+    rounds: int = ROUNDS, lab: str | None = None, kinds: Collection[str] = (IN_PLACE, RESTART)
+) -> Report:
     """Let each fault strike, in turn, so often."""
     found: dict[str, list[float]] = {}
     with plugged(lab) as plugs:
         plugs.mend()
         for number in range(rounds):
-            for what in (KILLED, STOPPED, OFF, FROZEN, CUT):
+            for what in (KILLED, STOPPED, OFF, FROZEN, CUT) if IN_PLACE in kinds else ():
                 found.setdefault(what, []).append(in_place(plugs, what))
                 print(f"{number + 1}: {what}: {found[what][-1]:.2f} s", file=sys.stderr)
-            if only_in_place:
+            if RESTART not in kinds:
                 continue
             whole, ours = restarted(plugs)
             found.setdefault(FIRST_OFF, []).append(whole)
@@ -142,12 +145,16 @@ def measure(rounds: int = ROUNDS, lab: str | None = None, *, only_in_place: bool
 def report(found: dict[str, list[float]]) -> Report:
     """Put what was found into a table."""
     figures = {name: summarize(values) for name, values in found.items()}
-    gone = [figures[what] for what in (STOPPED, OFF, FROZEN, CUT)]
-    verdicts = [
-        verdict("a killed rank, maximum", figures[KILLED].maximum, KILLED_TARGET_S, " s"),
-        verdict("all else in place, p50", max(one.median for one in gone), GONE_TARGET_S, " s"),
-        verdict("all else in place, maximum", max(one.maximum for one in gone), GONE_MOST_S, " s"),
-    ]
+    verdicts = []
+    if KILLED in figures:
+        killed_s = figures[KILLED].maximum
+        gone = [figures[what] for what in (STOPPED, OFF, FROZEN, CUT)]
+        p50_s, most_s = max(one.median for one in gone), max(one.maximum for one in gone)
+        verdicts = [
+            verdict("a killed rank, maximum", killed_s, KILLED_TARGET_S, " s"),
+            verdict("all else in place, p50", p50_s, GONE_TARGET_S, " s"),
+            verdict("all else in place, maximum", most_s, GONE_MOST_S, " s"),
+        ]
     if FROM_SLURM in figures:
         most_s = figures[FROM_SLURM].maximum
         verdicts.append(verdict("started again, maximum", most_s, RESTART_TARGET_S, " s"))
@@ -174,13 +181,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each fault strikes")
     parser.add_argument("--lab", metavar="NAME", help="a lab whose cluster is there")
     parser.add_argument(
-        "--in-place", action="store_true", help="leave out the job that Slurm starts again"
+        "--only", choices=(IN_PLACE, RESTART), help="only what is survived in place, or is not"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     options = parser.parse_args()
     print(f"Measured on {this_machine()}.\n", flush=True)
-    found = measure(options.rounds, options.lab, only_in_place=options.in_place)
-    publish(found, options.json)
+    kinds = (options.only,) if options.only else (IN_PLACE, RESTART)
+    publish(measure(options.rounds, options.lab, kinds), options.json)
 
 
 if __name__ == "__main__":
