@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import TYPE_CHECKING
+
+from beowulf.durable import sync_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,13 +28,6 @@ class Shown:
             with contextlib.suppress(OSError):
                 size = path.stat().st_size
                 if size != sent:
-                    _send(path)
+                    sync_file(path)
                     self._sizes[path] = size
 
-
-def _send(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
