@@ -15,7 +15,7 @@ def test_files_are_sent_on_when_they_have_grown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[str] = []
-    monkeypatch.setattr(shown, "_send", lambda path: sent.append(path.name))
+    monkeypatch.setattr(shown, "sync_file", lambda path: sent.append(path.name))
     log, metrics = tmp_path / "output.log", tmp_path / "metrics.jsonl"
     files = Shown([log, metrics])
     log.write_text("")
@@ -43,7 +43,7 @@ def test_a_file_that_cannot_be_sent_now_is_sent_later(
         raise OSError("the head is off")
 
     files = Shown([log])
-    monkeypatch.setattr(shown, "_send", refuse)
+    monkeypatch.setattr(shown, "sync_file", refuse)
     files.pass_on()
     files.pass_on()
     assert tries == [log, log]
