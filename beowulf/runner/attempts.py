@@ -14,7 +14,7 @@ from beowulf.job.events import record_event
 from beowulf.job.heartbeat import read_heartbeats
 from beowulf.runner.allocation import hosts_down, hosts_given, requeue
 from beowulf.runner.claim import claim_anew
-from beowulf.runner.growing import record_growth
+from beowulf.runner.growing import record_growth, step_s_with_all
 from beowulf.runner.launching import Attempt
 from beowulf.runner.losses import is_taken
 from beowulf.runner.outcome import Outcome, judge
@@ -55,7 +55,7 @@ class Attempts:
         self._spec = spec
         self._used = used
         self._lost_on: Counter[str] = Counter()
-        self._left_out: set[str] = set()
+        self._whole = site
         limit_s = spec.resources.time_limit_s
         probe = HostProbe(site.hosts) if len(site.hosts) > 1 else None
         self._attempt = Attempt(
@@ -67,6 +67,7 @@ class Attempts:
             deadline=time.monotonic() + limit_s if limit_s else float("inf"),
             probe=probe,
             restarts=restarts,
+            whole=site,
         )
 
     def run(self) -> Outcome | None:
@@ -122,23 +123,27 @@ class Attempts:
         """
         last = self._attempt
         last.end_elsewhere()
-        said = record_growth(self._directory, last.number)
+        hosts = set(self._whole.hosts)
+        said = record_growth(self._directory, last.number, hosts.difference(last.site.hosts))
         slurm_job_id = last.site.slurm_job_id
-        if slurm_job_id is not None:
-            if not set(last.site.hosts) <= set(hosts_given(slurm_job_id)):
-                return self._leave_to_slurm(slurm_job_id)
-            self._left_out.clear()
+        if slurm_job_id is not None and not hosts <= set(hosts_given(slurm_job_id)):
+            return self._leave_to_slurm(slurm_job_id)
+        self._lost_on.clear()
         return self._begin_next(said)
 
     def _begin_next(self, why: str) -> bool:
-        """Make the next attempt ready; False if it is Slurm that starts it, or has done so."""
+        """Make the next attempt ready; False if it is Slurm that starts it, or has done so.
+
+        A host that was left out of the last one is used if it is well by now, and Slurm has not
+        taken it away.
+        """
         last = self._attempt
         last.end_elsewhere()
-        self._left_out |= self._bad_hosts()
-        kept = [host for host in last.site.hosts if host not in self._left_out]
+        left_out = self._bad_hosts()
+        kept = [host for host in self._whole.hosts if host not in left_out]
         if last.site.slurm_job_id is not None and len(kept) < self._spec.resources.fewest_nodes:
             return self._leave_to_slurm(last.site.slurm_job_id)
-        site = anew(last.site, self._spec, self._left_out)
+        site = anew(self._whole, self._spec, left_out)
         number = last.number + 1
         if not self._claim(number):
             return False
@@ -147,8 +152,9 @@ class Attempts:
             "restarting",
             attempt=number,
             why=why,
-            left_out=sorted(self._left_out),
+            left_out=sorted(left_out),
             step=next(iter(self._directory.checkpoint_steps()), None),
+            step_s=step_s_with_all(self._directory, self._whole.ranks),
         )
         self._attempt = replace(last, site=site, number=number)
         return True
@@ -159,16 +165,17 @@ class Attempts:
         return self._attempt.number
 
     def _bad_hosts(self) -> set[str]:
-        """Return the hosts without which the next attempt is to be made, of those it had."""
-        site = self._attempt.site
+        """Return the hosts without which the next attempt is to be made, of those of the first."""
+        site = self._whole
         if len(site.hosts) < TWICE:
             return set()
-        beats = read_heartbeats(self._directory, site.ranks, self._attempt.number)
+        beats = read_heartbeats(self._directory, self._attempt.site.ranks, self._attempt.number)
         self._lost_on.update({beat.host for beat in beats if is_taken(beat)})
         here = site.hosts[0]  # where this runs, so it is well enough
         gone = set(hosts_down(site.hosts)) | self._not_ours()
         if self._attempt.probe is not None:
-            gone.update(self._attempt.probe.wait_for_service(SERVICE_S))
+            others = set(site.hosts) - gone
+            gone.update(self._attempt.probe.wait_for_service(SERVICE_S, others))
         often = {host for host, times in self._lost_on.items() if times >= TWICE}
         bad = (gone | often) & set(site.hosts) - {here}
         enough = len(site.hosts) - len(bad) >= self._spec.resources.fewest_nodes
@@ -176,7 +183,7 @@ class Attempts:
 
     def _not_ours(self) -> set[str]:
         """Return the hosts that Slurm has taken out of the job, perhaps since it was told to."""
-        site = self._attempt.site
+        site = self._whole
         if site.slurm_job_id is None:
             return set()
         with contextlib.suppress(LaunchError):

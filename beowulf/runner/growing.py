@@ -1,8 +1,8 @@
 """Whether it pays to start all ranks again, now that machines which were lost are back.
 
 A process that was not there when MPI started can't join the ranks that are. So a run that has gone
-on without some of its ranks gets them back by starting again, planned: from a checkpoint that
-has just been written, so that next to nothing is done twice.
+on, or was started again, without some of its ranks gets them back by starting again, planned: from
+a checkpoint that has just been written, so that next to nothing is done twice.
 """
 
 from __future__ import annotations
@@ -34,24 +34,38 @@ def saved_s(directory: JobDirectory) -> float:
 
     0 if that is not known: from how long steps took before the first loss, and take now.
     """
-    losses = [event for event in _of_this_attempt(directory) if event.get("event") == "lost"]
-    before_s = _seconds(losses[0].get("step_s")) if losses else None
+    before_s = next(filter(None, map(_seconds_of, _since_all(directory))), None)
     lines = read_newest_metrics(directory)
     took = [seconds for line in lines if (seconds := _seconds(line.get("step_s")))]
     left = _steps_left(lines)
     return max(0.0, left * (median(took) - before_s)) if before_s and took else 0.0
 
 
+def step_s_with_all(directory: JobDirectory, ranks: int) -> float | None:
+    """Return how long steps take now, or None if that is not known of so many ranks."""
+    lines = [line for line in read_newest_metrics(directory) if line.get("world_size") == ranks]
+    took = [seconds for line in lines if (seconds := _seconds(line.get("step_s")))]
+    return median(took) if took else None
+
+
 class Growth:
     """Looks, while some ranks are missing, for the moment at which to start again with all.
 
     That is when the machines of those that are missing have answered for a while, it pays, and
-    a checkpoint has been written since that was found.
+    a checkpoint has been written since that was found. ``site`` is where the attempt runs,
+    ``whole`` where the job's first did.
     """
 
-    def __init__(self, directory: JobDirectory, site: Site, probe: HostProbe | None) -> None:
+    def __init__(
+        self,
+        directory: JobDirectory,
+        site: Site,
+        probe: HostProbe | None,
+        whole: Site | None = None,
+    ) -> None:
         self._directory = directory
         self._site = site
+        self._whole_hosts = set((whole or site).hosts)
         self._probe = probe
         self._next_look = 0.0
         self._back_since: float | None = None
@@ -59,10 +73,15 @@ class Growth:
 
     def look(self, now: float, beats: Sequence[Heartbeat], without: Collection[int]) -> bool:
         """Say whether to start again, at ``time.monotonic`` ``now``, to have ``without`` back."""
-        if not without or now < self._next_look:
+        if now < self._next_look or len(beats) < self._site.ranks:
             return False
         self._next_look = now + LOOK_S
-        if not self._serve({beat.host for beat in beats if beat.rank in without}):
+        active = {beat.host for beat in beats if beat.rank not in without}
+        lost = {beat.host for beat in beats if beat.rank in without}
+        missing = lost | (self._whole_hosts - active)
+        if not missing:
+            return False
+        if not self._serve(missing):
             self._back_since = self._checkpoint = None
             return False
         if self._back_since is None:
@@ -81,10 +100,14 @@ class Growth:
         return self._probe is None or not set(self._probe.out_of_service()) & set(hosts)
 
 
-def record_growth(directory: JobDirectory, attempt: int) -> str:
-    """Add to the job's story that it starts again to grow; return why, in words."""
+def record_growth(directory: JobDirectory, attempt: int, left_out: Collection[str] = ()) -> str:
+    """Add to the job's story that it starts again to grow; return why, in words.
+
+    ``left_out`` are the hosts without which this attempt was started.
+    """
     lost = [e for e in _of_this_attempt(directory) if e.get("event") == "lost"]
-    hosts = list(dict.fromkeys(str(host) for event in lost for host in event.get("hosts") or []))
+    gone = [str(host) for event in lost for host in event.get("hosts") or []]
+    hosts = list(dict.fromkeys([*sorted(left_out), *gone]))
     why = (
         f"{', '.join(hosts)} {'is' if len(hosts) == 1 else 'are'} back"
         if hosts
@@ -106,14 +129,28 @@ def growths(directory: JobDirectory) -> list[str]:
 
 
 def _of_this_attempt(directory: JobDirectory) -> list[dict[str, Any]]:
+    return _since(directory, "started")
+
+
+def _since_all(directory: JobDirectory) -> list[dict[str, Any]]:
+    """Return what has happened since the job had all its ranks."""
+    return _since(directory, "submitted", "resubmitted", "growing")
+
+
+def _since(directory: JobDirectory, *names: str) -> list[dict[str, Any]]:
     events = read_events(directory)
-    begun = (i for i in range(len(events) - 1, -1, -1) if events[i].get("event") == "started")
+    begun = (i for i in range(len(events) - 1, -1, -1) if events[i].get("event") in names)
     return events[next(begun, 0) :]
 
 
 def _steps_left(lines: Sequence[dict[str, Any]]) -> int:
     step, total = (lines[-1].get(name) for name in ("step", "total_steps")) if lines else (0, 0)
     return total - step if isinstance(step, int) and isinstance(total, int) else 0
+
+
+def _seconds_of(event: dict[str, Any]) -> float | None:
+    """Return how long steps took before a loss, if that is what an event tells of."""
+    return _seconds(event.get("step_s")) if event.get("event") in ("lost", "restarting") else None
 
 
 def _seconds(value: object) -> float | None:

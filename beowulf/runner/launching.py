@@ -63,7 +63,8 @@ class Termination:
 class Attempt:
     """One start of all ranks. ``deadline`` is the job's, by ``time.monotonic``.
 
-    ``restarts`` is how often Slurm had started this job again before.
+    ``restarts`` is how often Slurm had started this job again before, ``whole`` where the first
+    attempt ran.
     """
 
     directory: JobDirectory
@@ -74,6 +75,7 @@ class Attempt:
     deadline: float = float("inf")
     probe: HostProbe | None = None
     restarts: int = 0
+    whole: Site | None = None
 
     def run(self) -> tuple[Stop | None, Outcome]:
         """Run the ranks to their end; return why they were stopped, if they were, and judge."""
@@ -89,7 +91,7 @@ class Attempt:
             places = zip(site.hosts, site.ranks_per_host, strict=True)
             lines = [f"{host} slots={ranks}\n" for host, ranks in places]
             write_file(directory.hostfile, "".join(lines).encode())
-        watch = Watch(directory, site, self.number, self.probe)
+        watch = Watch(directory, site, self.number, self.probe, self.whole)
         launcher, log_start = _start(directory, environment)
         watch.giving_back.launcher = launcher.pid
         record_event(directory, "started", attempt=self.number, pid=launcher.pid, **site.story)

@@ -55,20 +55,20 @@ class HostProbe:
         self._ask(self._hosts.values())
         return self.silent(time.monotonic())
 
-    def wait_for_service(self, patience_s: float) -> list[str]:
-        """Ask every host now, those that refuse again and again; return who is out of service.
+    def wait_for_service(self, patience_s: float, hosts: Collection[str]) -> list[str]:
+        """Ask these hosts now, those that refuse again and again; return who is out of service.
 
         A host that gives no sign of life is not waited for.
         """
         until = time.monotonic() + patience_s
-        self._ask(self._hosts.values())
-        while time.monotonic() < until and (refusing := self._refusing()):
+        self._ask([self._hosts[host] for host in hosts])
+        while time.monotonic() < until and (refusing := self._refusing(hosts)):
             time.sleep(AGAIN_S)
             self._ask(refusing)
-        return self.out_of_service()
+        return [host for host in self.out_of_service() if host in hosts]
 
-    def _refusing(self) -> list[_Asked]:
-        trusted = [asked for _, asked in self._trusted()]
+    def _refusing(self, hosts: Collection[str]) -> list[_Asked]:
+        trusted = [asked for host, asked in self._trusted() if host in hosts]
         return [asked for asked in trusted if not asked.serves and asked.silent_since is None]
 
     def _trusted(self) -> Iterable[tuple[str, _Asked]]:

@@ -30,4 +30,3 @@ class Shown:
                 if size != sent:
                     sync_file(path)
                     self._sizes[path] = size
-

@@ -10,7 +10,14 @@ import pytest
 from beowulf.job.directory import JobDirectory
 from beowulf.job.events import read_events, record_event
 from beowulf.job.heartbeat import Heartbeat
-from beowulf.runner.growing import BACK_S, Growth, growths, record_growth, saved_s
+from beowulf.runner.growing import (
+    BACK_S,
+    Growth,
+    growths,
+    record_growth,
+    saved_s,
+    step_s_with_all,
+)
 from beowulf.runner.site import Site
 
 HERE = Site(3, ("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"))
@@ -108,6 +115,46 @@ def test_a_machine_that_goes_again_is_not_back(files: JobDirectory) -> None:
     probe.hosts = []
     write_checkpoint(files, 40)
     assert not grows.look(3 * BACK_S + 6, BEATS, LOST)
+
+
+@pytest.fixture
+def smaller(tmp_path: Path) -> JobDirectory:
+    """A job that was started again without node2; before, a step took 1 s."""
+    files = JobDirectory(tmp_path)
+    record_event(files, "submitted", attempt=1)
+    record_event(files, "started", attempt=1)
+    record_event(files, "restarting", attempt=2, left_out=["node2"], step_s=1.0)
+    record_event(files, "started", attempt=2)
+    record_event(files, "lost", ranks=[1], hosts=["node1"], step=10, attempt=2, step_s=1.5)
+    write_metrics(files, step=20, total=220, step_s=3.0)
+    write_checkpoint(files, 10)
+    return files
+
+
+def test_a_job_that_was_started_again_on_fewer_machines_grows_too(smaller: JobDirectory) -> None:
+    whole = Site(3, (), hosts=("node0", "node1", "node2"), slurm_job_id=7)
+    site = Site(2, (), hosts=("node0", "node1"), slurm_job_id=7)
+    assert saved_s(smaller) == pytest.approx(400)
+    probe = Probe("node2")
+    grows = Growth(smaller, site, probe, whole)  # type: ignore[arg-type]  # likewise
+    for now in (0, BACK_S, 2 * BACK_S):
+        assert not grows.look(now, BEATS[:2], set())
+    probe.hosts = []
+    assert not grows.look(3 * BACK_S, BEATS[:1], set())  # not all have begun
+    for now in (4 * BACK_S, 5 * BACK_S, 6 * BACK_S):
+        assert not grows.look(now, BEATS[:2], set())
+    write_checkpoint(smaller, 30)
+    assert grows.look(7 * BACK_S, BEATS[:2], set())
+    assert record_growth(smaller, 2, {"node2"}) == "node2, node1 are back"
+    assert saved_s(smaller) == 0  # with all of them: there is nothing to save
+
+
+def test_how_long_steps_take_is_known_with_all_ranks_only(files: JobDirectory) -> None:
+    assert step_s_with_all(files, 3) is None
+    line = {"step": 20, "step_s": 1.5, "world_size": 3}
+    files.metrics.write_text(json.dumps(line) + "\n")
+    assert step_s_with_all(files, 3) == 1.5
+    assert step_s_with_all(files, 4) is None
 
 
 def test_growing_is_told_and_counted(files: JobDirectory) -> None:

@@ -43,14 +43,15 @@ def test_who_does_not_answer_is_silent_and_not_waited_for(port: int) -> None:
     probe = HostProbe([HERE, THERE], port)
     with silence(port):
         assert probe.ask_all() == [THERE]
-        assert probe.wait_for_service(3600.0) == [THERE]
+        assert probe.wait_for_service(3600.0, [HERE, THERE]) == [THERE]
 
 
 def test_who_refuses_is_there_but_out_of_service(port: int) -> None:
     probe = HostProbe([HERE, THERE], port)
     assert probe.ask_all() == []
     assert probe.out_of_service() == [THERE]
-    assert probe.wait_for_service(1.5) == [THERE]
+    assert probe.wait_for_service(1.5, [HERE, THERE]) == [THERE]
+    assert probe.wait_for_service(3600.0, [HERE]) == []
 
 
 def test_who_refuses_is_waited_for(port: int) -> None:
@@ -60,7 +61,7 @@ def test_who_refuses_is_waited_for(port: int) -> None:
         started = threading.Timer(0.5, server.listen)
         started.start()
         begun = time.monotonic()
-        assert probe.wait_for_service(3600.0) == []
+        assert probe.wait_for_service(3600.0, [HERE, THERE]) == []
         assert time.monotonic() > begun + 0.4
         started.join()
 

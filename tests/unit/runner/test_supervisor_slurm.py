@@ -336,6 +336,19 @@ def test_hosts_that_slurm_has_given_up_are_left_out(job: Job) -> None:
     assert (job.programs / "scancelled").read_text() == "--ctld --signal=KILL 71.0\n"
 
 
+def test_a_host_that_was_left_out_is_used_again_once_it_is_back(job: Job) -> None:
+    job.environment |= {"SLURM_JOB_NODELIST": "node[1-2]", "SLURM_TASKS_PER_NODE": "1(x2)"}
+    job.program("scontrol", "#!/bin/sh\n[ $1 = show ] && echo node1 node2\n")
+    until_the_second = f"[ -e {job.directory.claim(2)} ] || echo 'node2 down*'"
+    job.program("sinfo", f"#!/bin/sh\necho node1 allocated\n{until_the_second}\n")
+    job.program("mpirun", MPIRUN_SAYS_HOW_MANY)
+    fails_twice = "import os, sys\nsys.exit(75 if int(os.environ['BEOWULF_ATTEMPT']) < 3 else 0)\n"
+    assert output_of(job.start(fails_twice))[1] == ""
+    started = [event["hosts"] for event in job.events("started")]
+    assert started[:3] == [["node1", "node2"], ["node1"], ["node1", "node2"]]
+    assert [event["left_out"] for event in job.events("restarting")][:2] == [["node2"], []]
+
+
 def test_with_fewer_hosts_than_it_must_have_it_goes_back_to_slurm(job: Job) -> None:
     job.environment |= {"SLURM_JOB_NODELIST": "node[1-2]", "SLURM_TASKS_PER_NODE": "1(x2)"}
     job.program(
