@@ -14,7 +14,7 @@ from beowulf.job.events import record_event
 from beowulf.job.heartbeat import read_heartbeats
 from beowulf.runner.allocation import hosts_down, hosts_given, requeue
 from beowulf.runner.claim import claim_anew
-from beowulf.runner.growing import record_growth, step_s_with_all
+from beowulf.runner.growing import growths, step_s_with_all
 from beowulf.runner.launching import Attempt
 from beowulf.runner.losses import is_taken
 from beowulf.runner.outcome import Outcome, judge
@@ -123,13 +123,12 @@ class Attempts:
         """
         last = self._attempt
         last.end_elsewhere()
-        hosts = set(self._whole.hosts)
-        said = record_growth(self._directory, last.number, hosts.difference(last.site.hosts))
         slurm_job_id = last.site.slurm_job_id
+        hosts = set(self._whole.hosts)
         if slurm_job_id is not None and not hosts <= set(hosts_given(slurm_job_id)):
             return self._leave_to_slurm(slurm_job_id)
         self._lost_on.clear()
-        return self._begin_next(said)
+        return self._begin_next(growths(self._directory)[-1])
 
     def _begin_next(self, why: str) -> bool:
         """Make the next attempt ready; False if it is Slurm that starts it, or has done so.

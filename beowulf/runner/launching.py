@@ -18,6 +18,7 @@ from beowulf.job.events import record_event
 from beowulf.job.heartbeat import read_heartbeats
 from beowulf.job.parent import end_with_parent
 from beowulf.runner.allocation import end_steps, hosts_down, restarts_of
+from beowulf.runner.growing import record_growth
 from beowulf.runner.losses import hosts_of_ranks, is_lost
 from beowulf.runner.outcome import judge
 from beowulf.runner.processes import end_processes
@@ -101,6 +102,9 @@ class Attempt:
             if watch.losses.lost:
                 grace_s = LOST_GRACE_S
             if stop is not None:
+                if stop == "grow":  # told before any rank ends, so that none is taken for lost
+                    whole = self.whole or site
+                    record_growth(directory, self.number, set(whole.hosts).difference(site.hosts))
                 if stop == "done":
                     grace_s = PROVEN_GRACE_S
                     launcher.kill()  # asked, it would speak of an abort in the job's log

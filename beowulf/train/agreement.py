@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from beowulf.durable import see_anew
 from beowulf.errors import RanksLost
+from beowulf.job.events import read_events
 from beowulf.job.heartbeat import read_heartbeat
 from beowulf.job.survivors import Survivors, claim_survival
 
@@ -41,10 +42,12 @@ def agreed(everybody: Everybody, files: JobDirectory, before: Before) -> int:
     """Say who goes on; return how many losses that makes. Collective over those who are left.
 
     Raises:
-        RanksLost: Others go on without these, or nobody does since a script has failed.
+        RanksLost: Others go on without these, or nobody does, since a script has failed or all
+            ranks are started again.
     """
     number: int | None = None
-    if everybody.comm.rank == 0 and not has_failed(files, before.attempt, everybody.lost):
+    is_first = everybody.comm.rank == 0
+    if is_first and not is_over(files, before.attempt, everybody.lost):
         if 2 * len(everybody.ranks) < everybody.size - before.lost:
             time.sleep(MINORITY_PAUSE_S)
         try:
@@ -69,6 +72,19 @@ def _claimed(everybody: Everybody, files: JobDirectory, before: Before) -> int |
             return number
         if everybody.rank not in there.ranks:
             return None
+
+
+def is_over(files: JobDirectory, attempt: int, lost: tuple[int, ...]) -> bool:
+    """Say whether nobody is to go on in this attempt."""
+    return has_failed(files, attempt, lost) or grows(files, attempt)
+
+
+def grows(files: JobDirectory, attempt: int) -> bool:
+    """Say whether an attempt is being ended on purpose, to start again with more ranks."""
+    return any(
+        event.get("event") == "growing" and event.get("attempt") == attempt
+        for event in read_events(files)
+    )
 
 
 def has_failed(files: JobDirectory, attempt: int, lost: tuple[int, ...]) -> bool:

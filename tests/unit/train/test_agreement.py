@@ -11,6 +11,7 @@ import pytest
 
 from beowulf.errors import RanksLost
 from beowulf.job.directory import JobDirectory
+from beowulf.job.events import record_event
 from beowulf.job.heartbeat import Heartbeat
 from beowulf.job.survivors import newest_survivors
 from beowulf.train import agreement
@@ -81,6 +82,14 @@ def test_a_script_that_failed_on_one_rank_is_not_gone_on_without(files: JobDirec
     with pytest.raises(RanksLost, match="or have failed"):
         agree(files, 0, 2, 3)
     assert newest_survivors(files, 1) is None
+
+
+def test_nobody_goes_on_while_all_are_ended_to_grow(files: JobDirectory) -> None:
+    record_event(files, "growing", attempt=7, hosts=["node3"], why="node3 is back")
+    assert agree(files, 0, 1, 2) == 1
+    record_event(files, "growing", attempt=1, hosts=["node3"], why="node3 is back")
+    with pytest.raises(RanksLost):
+        agree(files, 0, 1, losses=1)
 
 
 @pytest.mark.parametrize(
