@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import json
 import os
@@ -88,6 +87,8 @@ def sync_file_system(path: Path) -> None:
     Raises:
         OSError: Some of it could not be written.
     """
+    import ctypes  # noqa: PLC0415 - for new jobs only, and every command imports this module
+
     syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
     if syncfs is None:  # not Linux
         os.sync()

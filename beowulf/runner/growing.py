@@ -36,16 +36,14 @@ def saved_s(directory: JobDirectory) -> float:
     """
     before_s = next(filter(None, map(_seconds_of, _since_all(directory))), None)
     lines = read_newest_metrics(directory)
-    took = [seconds for line in lines if (seconds := _seconds(line.get("step_s")))]
-    left = _steps_left(lines)
-    return max(0.0, left * (median(took) - before_s)) if before_s and took else 0.0
+    now_s = _step_s(lines)
+    return max(0.0, _steps_left(lines) * (now_s - before_s)) if before_s and now_s else 0.0
 
 
 def step_s_with_all(directory: JobDirectory, ranks: int) -> float | None:
     """Return how long steps take now, or None if that is not known of so many ranks."""
-    lines = [line for line in read_newest_metrics(directory) if line.get("world_size") == ranks]
-    took = [seconds for line in lines if (seconds := _seconds(line.get("step_s")))]
-    return median(took) if took else None
+    lines = read_newest_metrics(directory)
+    return _step_s([line for line in lines if line.get("world_size") == ranks])
 
 
 class Growth:
@@ -141,6 +139,11 @@ def _since(directory: JobDirectory, *names: str) -> list[dict[str, Any]]:
     events = read_events(directory)
     begun = (i for i in range(len(events) - 1, -1, -1) if events[i].get("event") in names)
     return events[next(begun, 0) :]
+
+
+def _step_s(lines: Sequence[dict[str, Any]]) -> float | None:
+    took = [seconds for line in lines if (seconds := _seconds(line.get("step_s")))]
+    return median(took) if took else None
 
 
 def _steps_left(lines: Sequence[dict[str, Any]]) -> int:

@@ -46,8 +46,7 @@ def agreed(everybody: Everybody, files: JobDirectory, before: Before) -> int:
             ranks are started again.
     """
     number: int | None = None
-    is_first = everybody.comm.rank == 0
-    if is_first and not is_over(files, before.attempt, everybody.lost):
+    if everybody.comm.rank == 0 and not is_over(files, before.attempt, everybody.lost):
         if 2 * len(everybody.ranks) < everybody.size - before.lost:
             time.sleep(MINORITY_PAUSE_S)
         try:

@@ -131,10 +131,6 @@ class Plugs:
         """Stop a rank's script: it keeps its connections and answers nothing."""
         return self._signal("STOP", rank)
 
-    def kill_launcher(self) -> Fault:
-        """Kill mpirun, without which the ranks end."""
-        return self.on(self.job.place_of(0)[0], "sudo pkill -KILL --uid ada prterun")
-
     def kill_launcher_and_damage_newest_checkpoint(self) -> str:
         """Do both before a checkpoint can follow; return the name of the one that is damaged."""
         command = (
