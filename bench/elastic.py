@@ -36,18 +36,19 @@ ROUNDS = 5
 EVERY_STEPS, GLOO_S = 10, 10
 PORT = 50777  # of the rendezvous, among those that the firewall leaves to frameworks
 PATIENCE_S = 600.0
-SCRIPT = Path(__file__).parent / "scripts" / "elastic_ddp.py"
+SCRIPTS = Path(__file__).parent / "scripts"
+AGENT, SCRIPT, STORE = "elastic_agent.py", "elastic_ddp.py", "without_libuv.py"
 PLACE = "/home/ada/elastic"
 TARGET = 1.0  # of theirs: ours is to be less
 
 
-def agent(place: str, script: str, run: int, steps: int) -> list[str]:
+def agent(place: str, run: int, steps: int) -> list[str]:
     """Return the command of one node's agent."""
     return [
-        "python3", "-m", "torch.distributed.run", "--nnodes=2:4", "--nproc-per-node=1",
+        "python3", f"{place}/{AGENT}", "--nnodes=2:4", "--nproc-per-node=1",
         "--rdzv-backend=c10d", f"--rdzv-endpoint=head:{PORT}", f"--rdzv-id=run{run}",
         "--rdzv-conf=last_call_timeout=1", "--max-restarts=20",
-        script, str(steps), str(PAUSE_S), str(EVERY_STEPS), place, str(GLOO_S),
+        f"{place}/{SCRIPT}", str(steps), str(PAUSE_S), str(EVERY_STEPS), place, str(GLOO_S),
     ]  # fmt: skip
 
 
@@ -64,22 +65,22 @@ def install(plugs: Plugs) -> None:
 
 
 @contextmanager
-def agents(plugs: Plugs, run: int, steps: int) -> Iterator[None]:
+def agents(plugs: Plugs, run: int, steps: int) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
     """Keep an agent running on each machine."""
     config = f"/var/lib/beowulf/labs/{plugs.room.name}/ssh_config"
-    command = shlex.join(agent(PLACE, f"{PLACE}/{SCRIPT.name}", run, steps))
+    command = shlex.join(agent(PLACE, run, steps))
     alive = ["-oServerAliveInterval=2", "-oServerAliveCountMax=2"]
-    started = [
-        subprocess.Popen(
+    started = {
+        node: subprocess.Popen(
             ["ssh", "-F", config, *alive, "-tt", "-l", "ada", node, command],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
         for node in NODES
-    ]  # fmt: skip
+    }  # fmt: skip
     try:
-        yield
+        yield started
     finally:
-        for process in started:  # with a terminal, what it runs ends with the connection
+        for process in started.values():  # with a terminal, what it runs ends with the connection
             process.terminate()
             process.wait()
 
@@ -95,9 +96,17 @@ def restarted(plugs: Plugs, run: int) -> float:
     """Return for how long torchrun's ranks stand still when a machine is switched off."""
     user = plugs.cluster.as_user
     user("ada", "head", f"rm -rf {PLACE}; mkdir {PLACE}")
-    plugs.cluster.write("ada", f"{PLACE}/{SCRIPT.name}", SCRIPT.read_text(encoding="utf-8"))
-    with agents(plugs, run, 100 * STEPS):
-        wait_for(lambda: len(lines(plugs)) >= STRUCK_AT, "torchrun trains", PATIENCE_S)
+    for name in (AGENT, SCRIPT, STORE):
+        plugs.cluster.write("ada", f"{PLACE}/{name}", (SCRIPTS / name).read_text(encoding="utf-8"))
+    with agents(plugs, run, 100 * STEPS) as started:
+
+        def far_enough() -> bool:
+            ended = [node for node, process in started.items() if process.poll() is not None]
+            if ended:
+                raise RuntimeError(f"torchrun's agents on {ended} ended before anything was pulled")
+            return len(lines(plugs)) >= STRUCK_AT
+
+        wait_for(far_enough, "torchrun trains", PATIENCE_S)
         struck = time.time()
         set_power(lab_directory(plugs.room.name), VICTIM, "off")
         before = max(line["step"] for line in lines(plugs) if line["time"] <= struck)

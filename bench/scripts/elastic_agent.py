@@ -1,0 +1,6 @@
+"""Be one node's agent of torchrun, whose arguments it takes."""
+
+import without_libuv  # noqa: F401
+from torch.distributed.run import main
+
+main()
