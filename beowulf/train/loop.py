@@ -258,7 +258,7 @@ class Loop:
             "loss": self.tally.loss,
             "samples": batch.samples,
             "step_s": step_ns // 100 / 1e7,  # whole tenths of a microsecond
-            "world_size": self._world_size,
+            "world_size": len(self.everybody.ranks),
             "shares": batch.shares,
             "compute_s": [round(seconds, 7) for seconds in self.compute_s],
             "wire_s": wire_s,

@@ -118,8 +118,10 @@ def test_a_killed_rank_is_not_missed(
     assert (result["counted"], result["ranks_left"], result["world_size"]) == (
         STEPS, ranks - 1, ranks - 1,
     )  # fmt: skip
-    shares = job.metrics()[-1]["shares"]
+    metrics = job.metrics()
+    shares = metrics[-1]["shares"]
     assert (sum(shares), shares[victim]) == (32, 0)
+    assert [line["world_size"] for line in metrics] == [ranks] * 39 + [ranks - 1] * (STEPS - 39)
     assert_nothing_runs(job, state_home)
 
 
