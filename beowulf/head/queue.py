@@ -73,7 +73,7 @@ class Queued:
         """Say whether it was given to Slurm for this job, by the request with this key if any.
 
         Slurm's numbers alone don't tell: they begin anew when a cluster is made anew. Behind the
-        key may stand how many nodes the job must have.
+        key may stand how many nodes the job must have, and how many tasks it had at first.
         """
         name, _, rest = self.comment.partition(":")
         found, _, rest = rest.partition(":")

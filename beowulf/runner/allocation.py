@@ -88,17 +88,29 @@ def hosts_of(nodelist: str) -> list[str]:
 def hosts_down(hosts: Sequence[str]) -> list[str]:
     """Return those of ``hosts`` that Slurm has given up; none if it can't be asked."""
     try:
-        answer = _ask_slurm(["sinfo", "-h", "-N", "-n", ",".join(hosts), "-o", "%N %T"])
+        answer = _ask_states(hosts)
     except LaunchError:
         return []
     return parse_down(answer)
 
 
+def hosts_idle(hosts: Sequence[str]) -> list[str]:
+    """Return those of ``hosts`` that are well and do nothing, so that Slurm can give them to a job.
+
+    Raises:
+        LaunchError: It can't be asked.
+    """
+    return sorted({host for host, state in _states(_ask_states(hosts)) if state == "idle"})
+
+
 def parse_down(answer: str) -> list[str]:
     """Return the names of the nodes that are down, from lines such as ``node3 down*``."""
+    return sorted({host for host, state in _states(answer) if state.startswith("down")})
+
+
+def _states(answer: str) -> list[tuple[str, str]]:
     pairs = [line.split(maxsplit=1) for line in answer.splitlines()]
-    down = {pair[0] for pair in pairs if len(pair) > 1 and pair[1].startswith("down")}
-    return sorted(down)
+    return [(pair[0], pair[1].strip()) for pair in pairs if len(pair) > 1]
 
 
 def restarts_of(slurm_job_id: int) -> int:
@@ -154,6 +166,10 @@ def end_steps(slurm_job_id: int) -> None:
         if steps:
             # Through slurmctld: scancel by itself waits for those who don't answer.
             _ask_slurm(["scancel", "--ctld", "--signal=KILL", *steps])
+
+
+def _ask_states(hosts: Sequence[str]) -> str:
+    return _ask_slurm(["sinfo", "-h", "-N", "-n", ",".join(hosts), "-o", "%N %T"])
 
 
 def _show_job(slurm_job_id: int) -> str:

@@ -14,7 +14,7 @@ from beowulf.job.events import record_event
 from beowulf.job.heartbeat import read_heartbeats
 from beowulf.runner.allocation import hosts_down, hosts_given, requeue
 from beowulf.runner.claim import claim_anew
-from beowulf.runner.growing import growths, step_s_with_all
+from beowulf.runner.growing import growths, step_s_with_all, wanted
 from beowulf.runner.launching import Attempt
 from beowulf.runner.losses import is_taken
 from beowulf.runner.outcome import Outcome, judge
@@ -56,6 +56,7 @@ class Attempts:
         self._used = used
         self._lost_on: Counter[str] = Counter()
         self._whole = site
+        self._wanted = tuple(wanted(directory, site.hosts))
         limit_s = spec.resources.time_limit_s
         probe = HostProbe(site.hosts) if len(site.hosts) > 1 else None
         self._attempt = Attempt(
@@ -67,7 +68,7 @@ class Attempts:
             deadline=time.monotonic() + limit_s if limit_s else float("inf"),
             probe=probe,
             restarts=restarts,
-            whole=site,
+            wanted=self._wanted,
         )
 
     def run(self) -> Outcome | None:
@@ -124,7 +125,7 @@ class Attempts:
         last = self._attempt
         last.end_elsewhere()
         slurm_job_id = last.site.slurm_job_id
-        hosts = set(self._whole.hosts)
+        hosts = set(self._wanted)
         if slurm_job_id is not None and not hosts <= set(hosts_given(slurm_job_id)):
             return self._leave_to_slurm(slurm_job_id)
         self._lost_on.clear()
@@ -153,7 +154,7 @@ class Attempts:
             why=why,
             left_out=sorted(left_out),
             step=next(iter(self._directory.checkpoint_steps()), None),
-            step_s=step_s_with_all(self._directory, self._whole.ranks),
+            step_s=step_s_with_all(self._directory),
         )
         self._attempt = replace(last, site=site, number=number)
         return True

@@ -10,8 +10,10 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
+from beowulf.errors import LaunchError
 from beowulf.job.events import read_events, record_event
 from beowulf.job.record import read_newest_metrics
+from beowulf.runner.allocation import hosts_given, hosts_idle
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 BACK_S = 60.0  # for which a machine must have answered again: some come back only to go
 LOOK_S = 2.0
+ASK_S = 30.0  # between questions to Slurm
 HERE_S = 10.0  # what starting again takes on one computer, with room to spare
 SLURM_S = 90.0  # the same if Slurm starts the job again: it waits before it does
 WORTH = 2.0  # times what it takes, for what is estimated
@@ -40,8 +43,34 @@ def saved_s(directory: JobDirectory) -> float:
     return max(0.0, _steps_left(lines) * (now_s - before_s)) if before_s and now_s else 0.0
 
 
-def step_s_with_all(directory: JobDirectory, ranks: int) -> float | None:
-    """Return how long steps take now, or None if that is not known of so many ranks."""
+def widest(directory: JobDirectory) -> tuple[int, list[str]]:
+    """Return ranks and hosts of the start that had most hosts, since submitted or resumed.
+
+    0 and none if there was no start.
+    """
+    starts = [
+        (event.get("ranks"), event.get("hosts") or [])
+        for event in _since(directory, "submitted", "resubmitted")
+        if event.get("event") == "started"
+    ]
+    known = [
+        (ranks, list(map(str, hosts)))
+        for ranks, hosts in starts
+        if isinstance(ranks, int) and isinstance(hosts, list)
+    ]
+    return max(known, key=lambda start: (len(start[1]), start[0]), default=(0, []))
+
+
+def wanted(directory: JobDirectory, hosts: Sequence[str]) -> list[str]:
+    """Return the hosts that a job would have if none had been lost, which runs on ``hosts`` now."""
+    had = widest(directory)[1]
+    others = [host for host in had if host not in hosts]
+    return [*hosts, *others[: max(0, len(had) - len(hosts))]]
+
+
+def step_s_with_all(directory: JobDirectory) -> float | None:
+    """Return how long the newest steps took, or None if the job had more ranks before."""
+    ranks, _ = widest(directory)
     lines = read_newest_metrics(directory)
     return _step_s([line for line in lines if line.get("world_size") == ranks])
 
@@ -49,9 +78,10 @@ def step_s_with_all(directory: JobDirectory, ranks: int) -> float | None:
 class Growth:
     """Looks, while some ranks are missing, for the moment at which to start again with all.
 
-    That is when the machines of those that are missing have answered for a while, it pays, and
-    a checkpoint has been written since that was found. ``site`` is where the attempt runs,
-    ``whole`` where the job's first did.
+    That is when the machines of those that are missing have answered for a while, it pays,
+    a checkpoint has been written since that was found, and Slurm has not given them to others.
+    ``site`` is where the attempt runs, ``wanted`` are the hosts of the job with all its ranks, of
+    which ``probe`` asks those that Slurm gave when this supervisor began.
     """
 
     def __init__(
@@ -59,11 +89,11 @@ class Growth:
         directory: JobDirectory,
         site: Site,
         probe: HostProbe | None,
-        whole: Site | None = None,
+        wanted: Collection[str] = (),
     ) -> None:
         self._directory = directory
         self._site = site
-        self._whole_hosts = set((whole or site).hosts)
+        self._wanted = set(wanted or site.hosts)
         self._probe = probe
         self._next_look = 0.0
         self._back_since: float | None = None
@@ -76,26 +106,62 @@ class Growth:
         self._next_look = now + LOOK_S
         active = {beat.host for beat in beats if beat.rank not in without}
         lost = {beat.host for beat in beats if beat.rank in without}
-        missing = lost | (self._whole_hosts - active)
-        if not missing:
-            return False
-        if not self._serve(missing):
-            self._back_since = self._checkpoint = None
+        missing = lost | (self._wanted - active)
+        return bool(missing) and self._are_back(now, missing) and self._is_time(now, missing)
+
+    def _are_back(self, now: float, hosts: Collection[str]) -> bool:
+        if not self._serve(hosts):
+            self._begin_anew()
             return False
         if self._back_since is None:
+            if not self._can_have(self._not_asked(hosts)):
+                self._next_look = now + ASK_S
+                return False
             self._back_since = now
-        if now < self._back_since + BACK_S:
-            return False
+        return now >= self._back_since + BACK_S
+
+    def _is_time(self, now: float, hosts: Collection[str]) -> bool:
         newest = next(iter(self._directory.checkpoint_steps()), 0)
         if self._checkpoint is None:
-            cost_s = HERE_S if self._site.slurm_job_id is None else SLURM_S
-            if saved_s(self._directory) > WORTH * cost_s:
-                self._checkpoint = newest
+            self._checkpoint = newest if self._pays() else None
             return False
-        return newest > self._checkpoint
+        if newest <= self._checkpoint:
+            return False
+        if not self._can_have(hosts):
+            self._begin_anew()
+            self._next_look = now + ASK_S
+            return False
+        return True
+
+    def _begin_anew(self) -> None:
+        self._back_since = self._checkpoint = None
 
     def _serve(self, hosts: Collection[str]) -> bool:
         return self._probe is None or not set(self._probe.out_of_service()) & set(hosts)
+
+    def _not_asked(self, hosts: Collection[str]) -> set[str]:
+        """Return those of hosts of which only Slurm can tell whether they are well."""
+        return set(hosts).difference(self._probe.hosts if self._probe else self._site.hosts)
+
+    def _pays(self) -> bool:
+        cost_s = HERE_S if self._site.slurm_job_id is None else SLURM_S
+        return saved_s(self._directory) > WORTH * cost_s
+
+    def _can_have(self, hosts: Collection[str]) -> bool:
+        """Say whether Slurm would give the job these, or has given them. No if it can't be asked.
+
+        What cannot pay is not asked.
+        """
+        slurm_job_id = self._site.slurm_job_id
+        if slurm_job_id is None or not hosts:
+            return True
+        if not self._pays():
+            return False
+        try:
+            others = sorted(set(hosts).difference(hosts_given(slurm_job_id)))
+            return not others or set(others) <= set(hosts_idle(others))
+        except LaunchError:
+            return False
 
 
 def record_growth(directory: JobDirectory, attempt: int, left_out: Collection[str] = ()) -> str:

@@ -19,14 +19,14 @@ from beowulf.job.heartbeat import read_heartbeats
 from beowulf.job.parent import end_with_parent
 from beowulf.runner.allocation import end_steps, hosts_down, restarts_of
 from beowulf.runner.growing import record_growth
-from beowulf.runner.losses import hosts_of_ranks, is_lost
+from beowulf.runner.losses import hosts_left, hosts_of_ranks, is_lost
 from beowulf.runner.outcome import judge
 from beowulf.runner.processes import end_processes
 from beowulf.runner.site import launcher_environment
 from beowulf.runner.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from beowulf.job.directory import JobDirectory
     from beowulf.job.heartbeat import Heartbeat
@@ -64,8 +64,8 @@ class Termination:
 class Attempt:
     """One start of all ranks. ``deadline`` is the job's, by ``time.monotonic``.
 
-    ``restarts`` is how often Slurm had started this job again before, ``whole`` where the first
-    attempt ran.
+    ``restarts`` is how often Slurm had started this job again before, ``wanted`` are the hosts
+    that the job would have if none had been lost.
     """
 
     directory: JobDirectory
@@ -76,7 +76,7 @@ class Attempt:
     deadline: float = float("inf")
     probe: HostProbe | None = None
     restarts: int = 0
-    whole: Site | None = None
+    wanted: tuple[str, ...] = ()
 
     def run(self) -> tuple[Stop | None, Outcome]:
         """Run the ranks to their end; return why they were stopped, if they were, and judge."""
@@ -92,7 +92,7 @@ class Attempt:
             places = zip(site.hosts, site.ranks_per_host, strict=True)
             lines = [f"{host} slots={ranks}\n" for host, ranks in places]
             write_file(directory.hostfile, "".join(lines).encode())
-        watch = Watch(directory, site, self.number, self.probe, self.whole)
+        watch = Watch(directory, site, self.number, self.probe, self.wanted)
         launcher, log_start = _start(directory, environment)
         watch.giving_back.launcher = launcher.pid
         record_event(directory, "started", attempt=self.number, pid=launcher.pid, **site.story)
@@ -103,8 +103,7 @@ class Attempt:
                 grace_s = LOST_GRACE_S
             if stop is not None:
                 if stop == "grow":  # told before any rank ends, so that none is taken for lost
-                    whole = self.whole or site
-                    record_growth(directory, self.number, set(whole.hosts).difference(site.hosts))
+                    record_growth(directory, self.number, set(self.wanted).difference(site.hosts))
                 if stop == "done":
                     grace_s = PROVEN_GRACE_S
                     launcher.kill()  # asked, it would speak of an abort in the job's log
@@ -168,6 +167,7 @@ class Attempt:
             else read_heartbeats(directory, site.ranks, self.number)
         )
         without = watch.losses.done_without()
+        left = hosts_left(site.hosts, beats, without)
         beats = [beat for beat in beats if beat.rank not in without]
         printed = directory.log.stat().st_size - log_start
         done = directory.done.exists()
@@ -180,23 +180,28 @@ class Attempt:
             log_tail=read_tail(directory.log, max(0, min(LOG_TAIL_BYTES, printed))),
             without=without,
             hosts_down=hosts_down(site.hosts) if stop == "slurm" else (),
-            hosts_silent=() if done else self._silent(stop, beats, watch.losses),
+            hosts_silent=() if done else self._silent(stop, beats, watch.losses, left),
             wordless=watch.losses.wordless,
         )
 
     def _silent(
-        self, stop: Stop | None, beats: Sequence[Heartbeat], losses: LossWatch
+        self,
+        stop: Stop | None,
+        beats: Sequence[Heartbeat],
+        losses: LossWatch,
+        left: Collection[str],
     ) -> list[str]:
         """Return the hosts of ranks that are gone without a word, and those that don't answer now.
 
-        To a script, a host that is gone may look like a failure of its own.
+        To a script, a host that is gone may look like a failure of its own: if it is one of those
+        that were ``left``.
         """
         silent: list[str] = []
         if stop == "lost":
             killed = {beat.rank for beat in beats if is_lost(beat)}
             silent = hosts_of_ranks(beats, set(losses.lost) - killed - set(losses.wordless))
         if self.probe is not None and stop in (None, "failed", "lost"):
-            silent = list(dict.fromkeys([*silent, *self.probe.ask_all()]))
+            silent += [h for h in self.probe.ask_all() if h in left and h not in silent]
         return silent
 
     def end_elsewhere(self) -> None:

@@ -117,3 +117,15 @@ def _ranks(said: dict[str, Any]) -> set[int]:
 def hosts_of_ranks(heartbeats: Sequence[Heartbeat], ranks: Collection[int]) -> list[str]:
     """Return the hosts of these ranks, each once, in the order of the ranks."""
     return list(dict.fromkeys(beat.host for beat in heartbeats if beat.rank in ranks))
+
+
+def hosts_left(
+    hosts: Sequence[str], heartbeats: Sequence[Heartbeat], without: Collection[int]
+) -> list[str]:
+    """Return those of hosts that the job still had, with all its ranks or some of them.
+
+    On the others there are only ranks ``without`` which it had gone on.
+    """
+    still = {beat.host for beat in heartbeats if beat.rank not in without}
+    gone = set(hosts_of_ranks(heartbeats, without)) - still
+    return [host for host in hosts if host not in gone]

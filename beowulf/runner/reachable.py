@@ -33,6 +33,11 @@ class HostProbe:
     def __init__(self, hosts: Sequence[str], port: int = SLURMD_PORT) -> None:
         self._hosts = {host: _Asked(host, port) for host in hosts}
 
+    @property
+    def hosts(self) -> Collection[str]:
+        """The hosts that are asked."""
+        return self._hosts.keys()
+
     def look(self, now: float) -> None:
         """Take the answers that have come, and ask again who was asked long ago."""
         for asked in self._hosts.values():

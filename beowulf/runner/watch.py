@@ -45,8 +45,8 @@ class Watch:
     """What a supervisor looks for in the job directory, again and again.
 
     ``lost`` and ``heartbeats`` are what is known of the ranks: those that are gone, and the words
-    of the others as they were before the supervisor ended them. ``whole`` is where the job would
-    run if nothing had been lost.
+    of the others as they were before the supervisor ended them. ``wanted`` are the hosts that the
+    job would have if none had been lost.
     """
 
     def __init__(
@@ -55,14 +55,14 @@ class Watch:
         site: Site,
         attempt: int,
         probe: HostProbe | None = None,
-        whole: Site | None = None,
+        wanted: Collection[str] = (),
     ) -> None:
         self.directory = directory
         self.site = site
         self.attempt = attempt
         self.heartbeats: list[Heartbeat] = []
         self.losses = LossWatch(directory, site.ranks, attempt)
-        self._growth = Growth(directory, site, probe, whole)
+        self._growth = Growth(directory, site, probe, wanted)
         self.giving_back = GivingBack(site, probe)
         self._probe = probe
         self._all_up = False

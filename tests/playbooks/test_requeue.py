@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 QUEUE = """\
 1|RUNNING|node1|node[1-4]|beowulf:7:ab
-2|RUNNING|node1|node[2-4]|beowulf:8:cd:2
+2|RUNNING|node1|node[2-4]|beowulf:8:cd:2:4
 3|RUNNING|node1|node[2-4]|somebody's own
 4|PENDING|n/a||beowulf:9:ef
 5_1|RUNNING|node1|node[2-4]|beowulf:9:ef
@@ -44,8 +44,10 @@ def pending(**given: Any) -> str:
 
 def test_only_beowulf_s_own_jobs_are_looked_at() -> None:
     found = requeue.parsed_queue(QUEUE)
-    assert [(job.number, job.state, job.fewest) for job in found] == [
-        (1, "RUNNING", 1), (2, "RUNNING", 2), (4, "PENDING", 1),
+    assert [(job.number, job.state, job.name, job.fewest, job.most) for job in found] == [
+        (1, "RUNNING", "beowulf:7:ab", 1, 0),
+        (2, "RUNNING", "beowulf:8:cd", 2, 4),
+        (4, "PENDING", "beowulf:9:ef", 1, 0),
     ]  # fmt: skip
 
 
@@ -78,7 +80,32 @@ def test_a_job_asks_for_no_more_than_is_left(
 ) -> None:
     wanted = requeue.Wanted(tasks, per_node, cpus, restarts=1, avoids="")
     usable = [requeue.Node("node2", 2), requeue.Node("node3", 4)]
-    assert requeue.smaller(wanted, fewest, usable) == expected
+    changes = requeue.fitting(waiting(fewest=fewest), wanted, usable)
+    comment = {"Comment": f"beowulf:9:ef:{fewest}:{tasks}"} if expected else {}
+    assert changes == expected | comment
+
+
+def waiting(fewest: int = 1, most: int = 0) -> Any:
+    return requeue.Job(4, "PENDING", "n/a", "", "beowulf:9:ef", fewest, most)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "per_node", "most", "expected"),
+    [
+        (1, 1, 2, {"NumNodes": 2, "NumTasks": 2, "NumCPUs": 2}),
+        (1, 1, 4, {"NumNodes": 2, "NumTasks": 2, "NumCPUs": 2}),
+        (2, 1, 4, {}),
+        (3, 0, 8, {"NumTasks": 6, "NumCPUs": 6}),
+        (3, 0, 4, {"NumTasks": 4, "NumCPUs": 4}),
+        (4, 1, 4, {"NumNodes": 2, "NumTasks": 2, "NumCPUs": 2}),
+    ],
+)
+def test_a_job_asks_for_as_much_as_it_had_once_that_is_there_again(
+    tasks: int, per_node: int, most: int, expected: dict[str, int]
+) -> None:
+    wanted = requeue.Wanted(tasks, per_node, 1, restarts=2, avoids="")
+    usable = [requeue.Node("node2", 2), requeue.Node("node3", 4)]
+    assert requeue.fitting(waiting(most=most), wanted, usable) == expected
 
 
 def test_a_node_is_avoided_for_a_while_and_never_the_last_one() -> None:
@@ -86,8 +113,10 @@ def test_a_node_is_avoided_for_a_while_and_never_the_last_one() -> None:
     nodes = [requeue.Node("node1", 2), requeue.Node("node2", 2)]
     avoided.add(4, "node1", 100.0)
 
-    def wants(avoids: list[str], number: int, there: list[Any], now: float) -> list[str]:
-        return list(avoided.instead_of(avoids, number, there, now))
+    def wants(
+        avoids: list[str], number: int, there: list[Any], now: float, restarts: int = 1
+    ) -> list[str]:
+        return list(avoided.instead_of(avoids, number, restarts, there, now))
 
     assert wants([], 4, nodes, 101.0) == ["node1"]
     assert wants(["node1"], 4, nodes, 102.0) == ["node1"]
@@ -97,6 +126,10 @@ def test_a_node_is_avoided_for_a_while_and_never_the_last_one() -> None:
     # Whom its owner keeps it off, stays.
     assert wants(["node3"], 4, nodes, 101.0) == ["node3", "node1"]
     assert wants(["node2"], 4, nodes, 101.0) == ["node2"]
+    # Started again once more, to have that node back.
+    assert wants(["node3", "node1"], 4, nodes, 101.0, restarts=2) == ["node3"]
+    avoided.add(4, "node1", 100.0)
+    assert wants([], 4, nodes, 101.0, restarts=3) == ["node1"]
     after = 101.0 + requeue.AVOIDED_S
     assert wants(["node3", "node1"], 4, nodes, after) == ["node3"]
     avoided.forget_all_but([5])
@@ -153,12 +186,17 @@ def test_one_that_waits_again_asks_for_what_is_left_and_not_for_the_node_it_lost
     avoided.add(4, "node3", 90.0)
     slurm.told["squeue"] = "4|PENDING|n/a||beowulf:9:ef\n"
     look(avoided, 100.0)
-    assert slurm.changes == ["update JobId=4 ExcNodeList=node3 NumNodes=1 NumTasks=1 NumCPUs=1"]
+    assert slurm.changes == [
+        "update JobId=4 ExcNodeList=node3 NumNodes=1 NumTasks=1 NumCPUs=1 Comment=beowulf:9:ef:1:4"
+    ]
+    slurm.told["squeue"] = "4|PENDING|n/a||beowulf:9:ef:1:4\n"
     slurm.told["scontrol show job"] = pending(tasks=1, avoids="node3")
     look(avoided, 105.0)
     assert len(slurm.changes) == 1
     look(avoided, 105.0 + requeue.AVOIDED_S)
-    assert slurm.changes[1:] == ["update JobId=4 ExcNodeList="]
+    assert slurm.changes[1:] == [
+        "update JobId=4 ExcNodeList= NumNodes=2 NumTasks=2 NumCPUs=2"  # node1 is down still
+    ]
 
 
 def test_what_was_never_started_waits_for_all_that_it_wants(slurm: Slurm) -> None:

@@ -39,7 +39,7 @@ def test_no_output_is_too_odd(told: str) -> None:
 
 
 def test_a_job_is_known_by_its_key_whatever_stands_behind_it() -> None:
-    for comment in ("beowulf:7:ab", "beowulf:7:ab:2"):
+    for comment in ("beowulf:7:ab", "beowulf:7:ab:2", "beowulf:7:ab:2:4"):
         one = Queued(1, "PENDING", "", "", "", "", "", comment)
         assert one.is_of("7", "ab")
         assert one.is_of("7")

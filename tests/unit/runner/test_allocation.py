@@ -15,6 +15,7 @@ from beowulf.runner.allocation import (
     endpoints_of,
     expand_counts,
     hosts_down,
+    hosts_idle,
     hosts_of,
     is_free_here,
     parse_down,
@@ -124,6 +125,12 @@ def test_a_port_is_free_until_somebody_listens() -> None:
 def test_nodes_that_slurm_has_given_up() -> None:
     answer = "head mixed\nnode1 down*\nnode2 idle\nnode3 down\nnode3 down\nodd\n\n"
     assert parse_down(answer) == ["node1", "node3"]
+
+
+def test_nodes_that_slurm_could_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = "head mixed\nnode1 idle*\nnode2 idle\nnode3 planned\nnode4 idle\nnode4 idle\n"
+    monkeypatch.setattr(allocation, "_ask_slurm", lambda _words: answer)
+    assert hosts_idle(["head", "node1", "node2", "node3", "node4"]) == ["node2", "node4"]
 
 
 def test_slurm_expands_names_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from beowulf.errors import LaunchError
 from beowulf.job.directory import JobDirectory
 from beowulf.job.events import read_events, record_event
 from beowulf.job.heartbeat import Heartbeat
+from beowulf.runner import growing
 from beowulf.runner.growing import (
+    ASK_S,
     BACK_S,
     Growth,
     growths,
     record_growth,
     saved_s,
     step_s_with_all,
+    wanted,
+    widest,
 )
 from beowulf.runner.site import Site
 
@@ -28,11 +34,41 @@ LOST = {2}
 class Probe:
     """Hosts of which a test says whether they answer."""
 
-    def __init__(self, *hosts: str) -> None:
-        self.hosts = list(hosts)
+    def __init__(self, *out: str, asked: Sequence[str] = ("node0", "node1", "node2")) -> None:
+        self.hosts = asked
+        self.out = list(out)
 
     def out_of_service(self) -> list[str]:
-        return self.hosts
+        return self.out
+
+
+class Slurm:
+    """What Slurm would say: the job's machines, and those that do nothing."""
+
+    def __init__(self) -> None:
+        self.given: list[str] = []
+        self.idle: list[str] = []
+        self.asked: list[list[str]] = []
+        self.is_there = True
+
+    def hosts_given(self, slurm_job_id: int) -> list[str]:
+        assert slurm_job_id == 7
+        if not self.is_there:
+            raise LaunchError("cannot ask Slurm")
+        return self.given
+
+    def hosts_idle(self, hosts: list[str]) -> list[str]:
+        self.asked.append(hosts)
+        return [host for host in self.idle if host in hosts]
+
+
+@pytest.fixture
+def slurm(monkeypatch: pytest.MonkeyPatch) -> Slurm:
+    """Slurm, of which a test says what it answers."""
+    slurm = Slurm()
+    for name in ("hosts_given", "hosts_idle"):
+        monkeypatch.setattr(growing, name, getattr(slurm, name))
+    return slurm
 
 
 @pytest.fixture
@@ -108,11 +144,11 @@ def test_a_machine_that_goes_again_is_not_back(files: JobDirectory) -> None:
     grows = growth(files, probe)
     for now in (0, BACK_S, 2 * BACK_S):
         assert not grows.look(now, BEATS, LOST)
-    probe.hosts = []
+    probe.out = []
     assert not grows.look(2 * BACK_S + 3, BEATS, LOST)
-    probe.hosts = ["node2"]
+    probe.out = ["node2"]
     assert not grows.look(3 * BACK_S, BEATS, LOST)
-    probe.hosts = []
+    probe.out = []
     write_checkpoint(files, 40)
     assert not grows.look(3 * BACK_S + 6, BEATS, LOST)
 
@@ -131,15 +167,17 @@ def smaller(tmp_path: Path) -> JobDirectory:
     return files
 
 
-def test_a_job_that_was_started_again_on_fewer_machines_grows_too(smaller: JobDirectory) -> None:
-    whole = Site(3, (), hosts=("node0", "node1", "node2"), slurm_job_id=7)
+def test_a_job_that_was_started_again_on_fewer_machines_grows_too(
+    smaller: JobDirectory, slurm: Slurm
+) -> None:
     site = Site(2, (), hosts=("node0", "node1"), slurm_job_id=7)
+    slurm.given = ["node0", "node1", "node2"]
     assert saved_s(smaller) == pytest.approx(400)
     probe = Probe("node2")
-    grows = Growth(smaller, site, probe, whole)  # type: ignore[arg-type]  # likewise
+    grows = Growth(smaller, site, probe, slurm.given)  # type: ignore[arg-type]  # likewise
     for now in (0, BACK_S, 2 * BACK_S):
         assert not grows.look(now, BEATS[:2], set())
-    probe.hosts = []
+    probe.out = []
     assert not grows.look(3 * BACK_S, BEATS[:1], set())  # not all have begun
     for now in (4 * BACK_S, 5 * BACK_S, 6 * BACK_S):
         assert not grows.look(now, BEATS[:2], set())
@@ -149,12 +187,87 @@ def test_a_job_that_was_started_again_on_fewer_machines_grows_too(smaller: JobDi
     assert saved_s(smaller) == 0  # with all of them: there is nothing to save
 
 
-def test_how_long_steps_take_is_known_with_all_ranks_only(files: JobDirectory) -> None:
-    assert step_s_with_all(files, 3) is None
+@pytest.fixture
+def requeued(tmp_path: Path) -> JobDirectory:
+    """A job that Slurm started again without node0, from which it was run; a step took 1 s."""
+    files = JobDirectory(tmp_path)
+    record_event(files, "submitted", attempt=1)
+    record_event(files, "started", attempt=1, ranks=3, hosts=["node0", "node1", "node2"])
+    record_event(files, "restarting", attempt=2, left_out=[], step_s=1.0)
+    record_event(files, "started", attempt=2, ranks=2, hosts=["node1", "node2"])
+    write_metrics(files, step=20, total=620)
+    write_checkpoint(files, 10)
+    return files
+
+
+def test_a_job_that_slurm_started_again_grows_once_slurm_has_its_machine_again(
+    requeued: JobDirectory, slurm: Slurm
+) -> None:
+    slurm.given = ["node1", "node2"]
+    hosts = wanted(requeued, slurm.given)
+    assert hosts == ["node1", "node2", "node0"]
+    site = Site(2, (), hosts=("node1", "node2"), slurm_job_id=7)
+    probe = Probe(asked=slurm.given)
+    grows = Growth(requeued, site, probe, hosts)  # type: ignore[arg-type]  # likewise
+    beats = [Heartbeat(rank, 1, host=f"node{rank + 1}") for rank in range(2)]
+    for now in (0, 1, 3, ASK_S + 1, 3 * ASK_S):
+        assert not grows.look(now, beats, set())
+    assert slurm.asked == [["node0"]] * 3
+    slurm.idle = ["node0", "node3"]
+    back = 5 * ASK_S
+    for now in (back, back + BACK_S, back + BACK_S + 3):
+        assert not grows.look(now, beats, set())
+    write_checkpoint(requeued, 30)
+    slurm.idle = []  # another job was given it meanwhile
+    assert not grows.look(back + BACK_S + 6, beats, set())
+    slurm.idle = ["node0"]
+    back += BACK_S + 6 + ASK_S
+    for now in (back, back + BACK_S, back + BACK_S + 3):
+        assert not grows.look(now, beats, set())
+    write_checkpoint(requeued, 40)
+    assert grows.look(back + BACK_S + 6, beats, set())
+    assert record_growth(requeued, 2, {"node0"}) == "node0 is back"
+    assert saved_s(requeued) == 0
+
+
+def test_slurm_is_not_asked_for_machines_that_would_not_pay(
+    requeued: JobDirectory, slurm: Slurm
+) -> None:
+    write_metrics(requeued, step=600, total=620)
+    site = Site(2, (), hosts=("node1", "node2"), slurm_job_id=7)
+    grows = Growth(requeued, site, None, ["node0", "node1", "node2"])
+    beats = [Heartbeat(rank, 1, host=f"node{rank + 1}") for rank in range(2)]
+    for now in (0, ASK_S, 2 * ASK_S):
+        assert not grows.look(now, beats, set())
+    assert slurm.asked == []
+
+
+def test_a_slurm_that_does_not_answer_gives_nothing(requeued: JobDirectory, slurm: Slurm) -> None:
+    slurm.is_there = False
+    site = Site(2, (), hosts=("node1", "node2"), slurm_job_id=7)
+    grows = Growth(requeued, site, None, ["node0", "node1", "node2"])
+    beats = [Heartbeat(rank, 1, host=f"node{rank + 1}") for rank in range(2)]
+    for step in range(6):
+        assert not grows.look(step * BACK_S, beats, set())
+        write_checkpoint(requeued, 30 + step)
+
+
+def test_no_more_is_wanted_than_the_job_had(requeued: JobDirectory) -> None:
+    assert widest(requeued) == (3, ["node0", "node1", "node2"])
+    assert wanted(requeued, ["node1", "node2", "node3"]) == ["node1", "node2", "node3"]
+    assert wanted(requeued, ["node3"]) == ["node3", "node0", "node1"]
+    record_event(requeued, "resubmitted", attempt=3)
+    assert widest(requeued) == (0, [])
+    assert wanted(requeued, ["node3"]) == ["node3"]
+
+
+def test_how_long_steps_take_is_known_with_all_ranks_only(requeued: JobDirectory) -> None:
+    assert step_s_with_all(requeued) is None
     line = {"step": 20, "step_s": 1.5, "world_size": 3}
-    files.metrics.write_text(json.dumps(line) + "\n")
-    assert step_s_with_all(files, 3) == 1.5
-    assert step_s_with_all(files, 4) is None
+    requeued.metrics.write_text(json.dumps(line) + "\n")
+    assert step_s_with_all(requeued) == 1.5
+    requeued.metrics.write_text(json.dumps(line | {"world_size": 2}) + "\n")
+    assert step_s_with_all(requeued) is None
 
 
 def test_growing_is_told_and_counted(files: JobDirectory) -> None:

@@ -15,7 +15,7 @@ from beowulf.job.directory import JobDirectory
 from beowulf.job.events import record_event
 from beowulf.job.heartbeat import CANNOT_GO_ON, Heartbeat, RankState
 from beowulf.job.survivors import Survivors, claim_survival
-from beowulf.runner.losses import ended_without_a_word
+from beowulf.runner.losses import ended_without_a_word, hosts_left
 from beowulf.runner.site import Site
 from beowulf.runner.watch import (
     CARRY_ON_S,
@@ -178,6 +178,13 @@ def test_when_nobody_is_left_the_launcher_is_not_waited_for(directory: JobDirect
     beats = [beat(0, "finished"), beat(1, "failed", **KILLED)]
     assert watch.look(0.0, beats, []) is None
     assert watch.look(LAST_WORDS_S + SOON, beats, []) == "lost"
+
+
+def test_a_host_is_left_as_long_as_the_job_goes_on_with_a_rank_of_it() -> None:
+    hosts = ["node1", "node2", "node3", "node4"]
+    beats = [Heartbeat(rank, 1, host=hosts[rank // 2]) for rank in range(6)]  # none of node4's yet
+    assert hosts_left(hosts, beats, ()) == hosts
+    assert hosts_left(hosts, beats, {2, 4, 5}) == ["node1", "node2", "node4"]
 
 
 # --- The whole watch -------------------------------------------------------------------------

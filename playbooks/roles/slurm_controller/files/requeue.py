@@ -4,7 +4,7 @@
 Slurm keeps a job at work when one of its nodes is lost (sbatch --no-kill), even if that was the
 first one, where the batch script ran: nobody looks after such a job any more. This puts it back
 into the queue. What waits there because nodes are lost is asked for less than it wanted, and not
-for the node that was lost, for a while.
+for the node that was lost, for a while; for what it wanted at first as soon as that is there again.
 
 Likewise a job of which the first node is the head itself, after the head was off: Slurm believes it
 to run until it asks the head for its jobs, which may be seven minutes later.
@@ -36,7 +36,8 @@ CGROUPS = Path("/sys/fs/cgroup")
 TIMEOUT_S = 30.0
 FORMAT = "%i|%T|%B|%N|%k"
 FIELDS = 5
-COMMENT = re.compile(r"beowulf:[0-9]+:[0-9a-f]+(?::([0-9]{1,6}))?")
+# Behind the job's number and key: the fewest nodes it must have; how many tasks it had at first.
+COMMENT = re.compile(r"(beowulf:[0-9]+:[0-9a-f]+)(?::([0-9]{1,6})(?::([0-9]{1,6}))?)?")
 FIELD = re.compile(r"(?:^|\s)([\w/:]+)=(\S*)")
 USABLE = ("IDLE", "MIXED", "ALLOCATED", "COMPLETING")
 UNUSABLE = re.compile(
@@ -46,13 +47,19 @@ UNUSABLE = re.compile(
 
 @dataclass(frozen=True)
 class Job:
-    """One of beowulf's jobs in the queue; ``fewest`` nodes it must have at least."""
+    """One of beowulf's jobs in the queue; ``fewest`` nodes it must have at least.
+
+    ``most`` is how many tasks it had before it asked for less, 0 if it never did; ``name`` is
+    what its comment begins with.
+    """
 
     number: int
     state: str
     first_node: str
     nodes: str
+    name: str
     fewest: int
+    most: int
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,10 @@ def parsed_queue(told: str) -> list[Job]:
         comment = COMMENT.fullmatch(fields[-1]) if len(fields) == FIELDS else None
         if comment and fields[0].isdecimal():
             state, first, nodes = fields[1:4]
-            found.append(Job(int(fields[0]), state, first, nodes, int(comment[1] or 1)))
+            name, fewest, most = comment.groups()
+            found.append(
+                Job(int(fields[0]), state, first, nodes, name, int(fewest or 1), int(most or 0))
+            )
     return found
 
 
@@ -116,56 +126,62 @@ def whole(text: str | None) -> int:
     return int(text) if text and text.isdecimal() else 0
 
 
-def smaller(wanted: Wanted, fewest: int, usable: Sequence[Node]) -> dict[str, int]:
-    """Return what to change of a job that asks for more than there is; nothing if it does not.
+def fitting(job: Job, wanted: Wanted, usable: Sequence[Node]) -> dict[str, int | str]:
+    """Return what to change of a job that asks for more than there is, or for less than it could.
 
-    It never asks for fewer nodes than it must have: then it waits.
+    It never asks for fewer nodes than it must have: then it waits. When it asks for less than at
+    first, its comment keeps what that was.
     """
+    most = max(job.most, wanted.tasks)
+    changes: dict[str, int | str] = {}
     if wanted.per_node:
-        nodes = wanted.tasks // wanted.per_node
         there = [node for node in usable if node.cpus >= wanted.per_node * wanted.cpus_per_task]
-        fitting = max(fewest, len(there), 1)
-        if fitting >= nodes:
-            return {}
-        tasks = fitting * wanted.per_node
-        return {
-            "NumNodes": fitting, "NumTasks": tasks, "NumCPUs": tasks * wanted.cpus_per_task,
-        }  # fmt: skip
-    room = sum(node.cpus // wanted.cpus_per_task for node in usable)
-    if room < 1 or room >= wanted.tasks:
+        nodes = min(most // wanted.per_node, max(job.fewest, len(there), 1))
+        tasks = nodes * wanted.per_node
+        changes["NumNodes"] = nodes
+    else:
+        tasks = min(most, sum(node.cpus // wanted.cpus_per_task for node in usable))
+    if tasks in (0, wanted.tasks):
         return {}
-    return {"NumTasks": room, "NumCPUs": room * wanted.cpus_per_task}
+    changes |= {"NumTasks": tasks, "NumCPUs": tasks * wanted.cpus_per_task}
+    if not job.most:
+        changes["Comment"] = f"{job.name}:{job.fewest}:{most}"
+    return changes
 
 
 class Avoided:
-    """Nodes that jobs have lost, each for a while."""
+    """Nodes that jobs have lost, each for a while, and for the job's next start only."""
 
     def __init__(self) -> None:
         self._until: dict[int, tuple[str, float]] = {}
+        self._start: dict[int, int] = {}
 
     def add(self, number: int, node: str, now: float) -> None:
         """Keep a job off a node that it has lost."""
         self._until[number] = (node, now + AVOIDED_S)
+        self._start.pop(number, None)
 
     def instead_of(
-        self, avoids: Sequence[str], number: int, usable: Iterable[Node], now: float
+        self, avoids: Sequence[str], number: int, restarts: int, usable: Iterable[Node], now: float
     ) -> list[str]:
         """Return the nodes that a job is to avoid, given those that it does.
 
         Whatever else its owner keeps it off stays so. The lost node is not avoided where there
-        is no other.
+        is no other, nor when the job is started once more: it is so to have that node again.
         """
         if number not in self._until:
             return list(avoids)
         node, until = self._until[number]
         others = [name for name in avoids if name != node]
         has_place = any(one.name not in (node, *others) for one in usable)
-        return [*others, node] if now < until and has_place else others
+        is_next = self._start.setdefault(number, restarts) == restarts
+        return [*others, node] if is_next and now < until and has_place else others
 
     def forget_all_but(self, numbers: Iterable[int]) -> None:
         """Forget jobs that Slurm has done with."""
         kept = set(numbers)
         self._until = {one: until for one, until in self._until.items() if one in kept}
+        self._start = {one: start for one, start in self._start.items() if one in kept}
 
 
 class Vanished:
@@ -208,7 +224,7 @@ def look(avoided: Avoided, vanished: Vanished, now: float) -> None:
     if waiting:
         usable = parsed_nodes(slurm("scontrol", "show", "nodes", "--oneliner"))
         for job in waiting:
-            ask_for_less(job, usable, avoided, now)
+            ask_for_what_there_is(job, usable, avoided, now)
 
 
 def has_lost_its_first_node(job: Job) -> bool:
@@ -218,17 +234,17 @@ def has_lost_its_first_node(job: Job) -> bool:
     return job.first_node not in expanded(job.nodes)
 
 
-def ask_for_less(job: Job, usable: Sequence[Node], avoided: Avoided, now: float) -> None:
-    """Let a job that was started before wait for no more than what is left."""
+def ask_for_what_there_is(job: Job, usable: Sequence[Node], avoided: Avoided, now: float) -> None:
+    """Let a job that was started before wait for no more than what is left, and no less."""
     wanted = parsed_job(slurm("scontrol", "show", "job", "--oneliner", str(job.number)))
     if not wanted.restarts:
         return
     avoids = expanded(wanted.avoids)
-    wants = avoided.instead_of(avoids, job.number, usable, now)
+    wants = avoided.instead_of(avoids, job.number, wanted.restarts, usable, now)
     changes: dict[str, int | str] = {}
     if set(wants) != set(avoids):
         changes["ExcNodeList"] = ",".join(wants)
-    changes |= smaller(wanted, job.fewest, [node for node in usable if node.name not in wants])
+    changes |= fitting(job, wanted, [node for node in usable if node.name not in wants])
     if changes:
         update(job.number, changes)
 
