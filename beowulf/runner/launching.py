@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from beowulf.durable import read_tail, see_anew, write_file
 from beowulf.errors import LaunchError
-from beowulf.job.events import record_event
+from beowulf.job.events import read_events, record_event
 from beowulf.job.heartbeat import read_heartbeats
 from beowulf.job.parent import end_with_parent
 from beowulf.runner.allocation import end_steps, hosts_down, restarts_of
@@ -182,6 +182,7 @@ class Attempt:
             hosts_down=hosts_down(site.hosts) if stop == "slurm" else (),
             hosts_silent=() if done else self._silent(stop, beats, watch.losses, left),
             wordless=watch.losses.wordless,
+            has_run=any(event.get("event") == "running" for event in read_events(directory)),
         )
 
     def _silent(
@@ -201,7 +202,10 @@ class Attempt:
             killed = {beat.rank for beat in beats if is_lost(beat)}
             silent = hosts_of_ranks(beats, set(losses.lost) - killed - set(losses.wordless))
         if self.probe is not None and stop in (None, "failed", "lost"):
-            silent += [h for h in self.probe.ask_all() if h in left and h not in silent]
+            asked = self.probe.ask_all()
+            if not beats:  # what begins anew at that moment can't be started on either
+                asked = self.probe.out_of_service()
+            silent += [host for host in asked if host in left and host not in silent]
         return silent
 
     def end_elsewhere(self) -> None:

@@ -62,6 +62,7 @@ def judge(  # noqa: PLR0913 - each fact that counts, named at the call
     hosts_silent: Sequence[str] = (),
     without: Collection[int] = (),
     wordless: Collection[int] = (),
+    has_run: bool = False,
 ) -> Outcome:
     """Say how an attempt ended.
 
@@ -69,7 +70,8 @@ def judge(  # noqa: PLR0913 - each fact that counts, named at the call
     thing asked: it has been seen to be 0 after ranks were lost. ``hosts_down`` are those that
     Slurm has given up, ``hosts_silent`` those of ranks that stopped answering, ``without``
     names the ranks without which the others had gone on, and ``wordless`` those that were gone
-    before anybody was stopped, and had not said that they end.
+    before anybody was stopped, and had not said that they end. ``has_run`` says that all ranks of
+    the job have been up before: then what it asks for can be started.
     """
     if done:
         return Outcome("COMPLETED", "", 0)
@@ -89,7 +91,9 @@ def judge(  # noqa: PLR0913 - each fact that counts, named at the call
     if witness and not witness.can_restart and launcher_status < 0 and stop is None:
         witness = _launcher_killed(-launcher_status)  # who fails then had nobody to print to
     expected = [rank for rank in range(ranks) if rank not in without]
-    return witness or _failure_without_witness(launcher_status, expected, heartbeats)
+    return witness or _failure_without_witness(
+        launcher_status, expected, heartbeats, has_run=has_run
+    )
 
 
 def _launcher_killed(number: int) -> Outcome:
@@ -164,7 +168,7 @@ def _loss_of(first: Heartbeat) -> Outcome:
 
 
 def _failure_without_witness(
-    launcher_status: int, ranks: Sequence[int], heartbeats: Sequence[Heartbeat]
+    launcher_status: int, ranks: Sequence[int], heartbeats: Sequence[Heartbeat], *, has_run: bool
 ) -> Outcome:
     """Nothing is proven and nobody says why. Ranks that never came up had not begun."""
     status = launcher_status if launcher_status >= 0 else 128 - launcher_status
@@ -181,5 +185,5 @@ def _failure_without_witness(
     else:
         reason = f"mpiexec ended with status {status} while {silent} ran"
     exit_code = UNPROVEN_EXIT_CODE if not missing else status or UNPROVEN_EXIT_CODE
-    was_killed = launcher_status < 0
-    return Outcome("FAILED", reason, exit_code, can_restart=bool(missing) and (began or was_killed))
+    is_loss = began or has_run or launcher_status < 0
+    return Outcome("FAILED", reason, exit_code, can_restart=bool(missing) and is_loss)

@@ -223,6 +223,15 @@ def test_ranks_that_others_left_alone_are_started_again() -> None:
     )
 
 
+def test_what_has_run_before_can_be_started_again() -> None:
+    found = outcome(launcher_status=250, has_run=True)
+    assert (found.reason, found.exit_code) == (
+        "mpiexec could not start the ranks (exit status 250)", 250,
+    )  # fmt: skip
+    assert found.can_restart
+    assert not outcome(launcher_status=250).can_restart
+
+
 def test_hosts_that_stopped_answering_are_named_and_left() -> None:
     ended = [heartbeat(0, "failed", exit_code=75, error="cannot go on"), heartbeat(1, "running")]
     assert outcome(heartbeats=ended, stop="lost", hosts_silent=["node1"]) == Outcome(

@@ -306,6 +306,22 @@ def test_lost_ranks_are_started_again_under_the_same_supervisor(job: Job) -> Non
     assert json.loads(job.directory.done.read_text())["attempt"] == 2
 
 
+def test_what_has_run_before_is_tried_again_if_the_launcher_cannot_start_it(job: Job) -> None:
+    """As where a node is switched off while the launcher begins."""
+    job.program("mpirun", MPIRUN.replace("bash\n", "bash\n[ $BEOWULF_ATTEMPT = 2 ] && exit 250\n"))
+    job.start("import time\ntime.sleep(2)\n" + FIRST_ATTEMPT_IS_KILLED).communicate(timeout=WAIT_S)
+    assert job.end == ("COMPLETED", "", 0)
+    assert job.events("restarting")[1]["why"] == (
+        "mpiexec could not start the ranks (exit status 250)"
+    )
+
+
+def test_what_never_ran_is_not_tried_again(job: Job) -> None:
+    job.program("mpirun", "#!/bin/sh\nexit 250\n")
+    assert output_of(job.start("")) == (250, "")
+    assert not job.events("restarting")
+
+
 def test_they_are_not_where_the_job_file_forbids_it(job: Job) -> None:
     assert output_of(job.start(FIRST_ATTEMPT_IS_KILLED, retries=0)) == (137, "")
     assert job.end[0] == "FAILED"
