@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from beowulf.job.heartbeat import CANNOT_GO_ON, KILLED_BY
@@ -33,6 +33,11 @@ UNPROVEN_EXIT_CODE = 1
 # Open MPI 5 (PRRTE 3) on the rank that was lost with its watcher.
 LAUNCHER_NAMES_RANK = re.compile(
     rb"process rank (\d+)\s+with PID \d+\s+on node (\S+)\s+exited\s+on\s+signal\s+(\d+)"
+)
+# The same before it ends all ranks, since its connection to a host broke.
+LAUNCHER_LOST_HOST = re.compile(
+    rb"lost communication with a remote daemon\.\s+HNP daemon[^\n]*\n\s*"
+    rb"Remote daemon[^\n]* on node (\S+)"
 )
 
 
@@ -90,6 +95,9 @@ def judge(  # noqa: PLR0913 - each fact that counts, named at the call
     witness = _told_by_ranks(heartbeats, wordless, had_time=stop is None)
     if witness and not witness.can_restart and launcher_status < 0 and stop is None:
         witness = _launcher_killed(-launcher_status)  # who fails then had nobody to print to
+    if witness and witness.can_restart and (named := LAUNCHER_LOST_HOST.search(log_tail)):
+        host = named[1].decode(errors="replace")
+        witness = replace(witness, reason=f"mpiexec lost {host}, and ended all ranks")
     expected = [rank for rank in range(ranks) if rank not in without]
     return witness or _failure_without_witness(
         launcher_status, expected, heartbeats, has_run=has_run

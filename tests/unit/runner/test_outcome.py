@@ -223,6 +223,25 @@ def test_ranks_that_others_left_alone_are_started_again() -> None:
     )
 
 
+def test_a_launcher_that_ends_all_for_the_loss_of_a_host_names_that() -> None:
+    log = b"""
+PRTE has lost communication with a remote daemon.
+
+  HNP daemon   : [prterun-head-8742@0,0] on node head
+  Remote daemon: [prterun-head-8742@0,1] on node node1
+
+This is usually due to
+"""
+    ended = [heartbeat(0, "failed", exit_code=143, error="killed by signal 15 (SIGTERM)")]
+    assert outcome(heartbeats=ended, log_tail=log) == Outcome(
+        "FAILED", "mpiexec lost node1, and ended all ranks", 143, can_restart=True
+    )
+    failed = [heartbeat(0, "failed", exit_code=1, error="ValueError: 7")]
+    assert (
+        outcome(heartbeats=failed, log_tail=log).reason == "rank 0 on node0 failed: ValueError: 7"
+    )
+
+
 def test_what_has_run_before_can_be_started_again() -> None:
     found = outcome(launcher_status=250, has_run=True)
     assert (found.reason, found.exit_code) == (
