@@ -197,7 +197,7 @@ TELLERS: Mapping[str, Callable[[Event], str]] = {
     "planned": _planned,
     "carried_on": _carried_on,
     "restarting": _restarting,
-    "growing": lambda event: f"starts again with all ranks: {event.get('why')}",
+    "growing": lambda event: f"starts again with more ranks: {event.get('why')}",
     "drill": _drill,
     "ended": _ended,
 }

@@ -32,15 +32,19 @@ SLURM_S = 90.0  # the same if Slurm starts the job again: it waits before it doe
 WORTH = 2.0  # times what it takes, for what is estimated
 
 
-def saved_s(directory: JobDirectory) -> float:
-    """Return how much sooner the job would be over with all the ranks that it had at first.
+def saved_s(directory: JobDirectory, share: float = 1.0) -> float:
+    """Return how much sooner the job would be over with this share of what it misses.
 
-    0 if that is not known: from how long steps took before the first loss, and take now.
+    0 if that is not known: from how long steps took before the first loss, and take now. Steps
+    per second are taken to grow with the ranks.
     """
     before_s = next(filter(None, map(_seconds_of, _since_all(directory))), None)
     lines = read_newest_metrics(directory)
     now_s = _step_s(lines)
-    return max(0.0, _steps_left(lines) * (now_s - before_s)) if before_s and now_s else 0.0
+    if not before_s or not now_s:
+        return 0.0
+    then_s = 1 / (1 / now_s + share * (1 / before_s - 1 / now_s))
+    return max(0.0, _steps_left(lines) * (now_s - then_s))
 
 
 def widest(directory: JobDirectory) -> tuple[int, list[str]]:
@@ -49,22 +53,22 @@ def widest(directory: JobDirectory) -> tuple[int, list[str]]:
     0 and none if there was no start.
     """
     starts = [
-        (event.get("ranks"), event.get("hosts") or [])
+        (event.get("ranks"), _hosts(event))
         for event in _since(directory, "submitted", "resubmitted")
         if event.get("event") == "started"
     ]
-    known = [
-        (ranks, list(map(str, hosts)))
-        for ranks, hosts in starts
-        if isinstance(ranks, int) and isinstance(hosts, list)
-    ]
+    known = [(ranks, hosts) for ranks, hosts in starts if isinstance(ranks, int)]
     return max(known, key=lambda start: (len(start[1]), start[0]), default=(0, []))
 
 
 def wanted(directory: JobDirectory, hosts: Sequence[str]) -> list[str]:
-    """Return the hosts that a job would have if none had been lost, which runs on ``hosts`` now."""
+    """Return the hosts that a job would have if none had been lost, which begins on ``hosts`` now.
+
+    Not those for which it was started again once, and which it did not get.
+    """
     had = widest(directory)[1]
-    others = [host for host in had if host not in hosts]
+    vain = _in_vain(directory, hosts)
+    others = [host for host in had if host not in hosts and host not in vain]
     return [*hosts, *others[: max(0, len(had) - len(hosts))]]
 
 
@@ -76,12 +80,13 @@ def step_s_with_all(directory: JobDirectory) -> float | None:
 
 
 class Growth:
-    """Looks, while some ranks are missing, for the moment at which to start again with all.
+    """Looks, while some ranks are missing, for the moment at which to start again with more.
 
-    That is when the machines of those that are missing have answered for a while, it pays,
-    a checkpoint has been written since that was found, and Slurm has not given them to others.
-    ``site`` is where the attempt runs, ``wanted`` are the hosts of the job with all its ranks, of
-    which ``probe`` asks those that Slurm gave when this supervisor began.
+    That is when machines of those that are missing have answered for a while and no other has
+    just begun to, it pays, a checkpoint has been written since that was found, and Slurm has not
+    given the machines to others. ``site`` is where the attempt runs, ``wanted`` are the hosts of
+    the job with all its ranks, of which ``probe`` asks those that Slurm gave when this supervisor
+    began. ``back`` are the hosts for which it is time, ``missing`` all that are not there.
     """
 
     def __init__(
@@ -91,12 +96,15 @@ class Growth:
         probe: HostProbe | None,
         wanted: Collection[str] = (),
     ) -> None:
+        self.back: list[str] = []
+        self.missing: set[str] = set()
         self._directory = directory
         self._site = site
         self._wanted = set(wanted or site.hosts)
         self._probe = probe
-        self._next_look = 0.0
-        self._back_since: float | None = None
+        self._next_look = self._next_question = 0.0
+        self._idle: set[str] = set()
+        self._here_since: dict[str, float] = {}
         self._checkpoint: int | None = None
 
     def look(self, now: float, beats: Sequence[Heartbeat], without: Collection[int]) -> bool:
@@ -106,78 +114,71 @@ class Growth:
         self._next_look = now + LOOK_S
         active = {beat.host for beat in beats if beat.rank not in without}
         lost = {beat.host for beat in beats if beat.rank in without}
-        missing = lost | (self._wanted - active)
-        return bool(missing) and self._are_back(now, missing) and self._is_time(now, missing)
-
-    def _are_back(self, now: float, hosts: Collection[str]) -> bool:
-        if not self._serve(hosts):
-            self._begin_anew()
+        self.missing = lost | (self._wanted - active)
+        here = self._here(now) if self.missing else set()
+        self._here_since = {host: self._here_since.get(host, now) for host in here}
+        if not here or any(now < since + BACK_S for since in self._here_since.values()):
+            self._checkpoint = None
             return False
-        if self._back_since is None:
-            if not self._can_have(self._not_asked(hosts)):
-                self._next_look = now + ASK_S
-                return False
-            self._back_since = now
-        return now >= self._back_since + BACK_S
+        return self._is_time(sorted(here))
 
-    def _is_time(self, now: float, hosts: Collection[str]) -> bool:
+    def _here(self, now: float) -> set[str]:
+        """Return those of the missing that are well now."""
+        asked = self.missing.intersection(self._probe.hosts) if self._probe else set()
+        out = self._probe.out_of_service() if self._probe else ()
+        return asked.difference(out) | self._well_by_slurm(now, self.missing - asked)
+
+    def _well_by_slurm(self, now: float, hosts: set[str]) -> set[str]:
+        """Return those of hosts that Slurm could give, as it said lately; where that would pay."""
+        if self._site.slurm_job_id is None:
+            return hosts
+        if hosts and now >= self._next_question:
+            self._next_question = now + ASK_S
+            self._idle = self._available(hosts) if self._pays(1.0) else set()
+        return hosts & self._idle
+
+    def _is_time(self, back: list[str]) -> bool:
         newest = next(iter(self._directory.checkpoint_steps()), 0)
         if self._checkpoint is None:
-            self._checkpoint = newest if self._pays() else None
+            if self._pays(len(back) / len(self.missing)):
+                self._checkpoint = newest
             return False
         if newest <= self._checkpoint:
             return False
-        if not self._can_have(hosts):
-            self._begin_anew()
-            self._next_look = now + ASK_S
+        if not self._available(back).issuperset(back):
+            self._here_since = {}
             return False
+        self.back = back
         return True
 
-    def _begin_anew(self) -> None:
-        self._back_since = self._checkpoint = None
-
-    def _serve(self, hosts: Collection[str]) -> bool:
-        return self._probe is None or not set(self._probe.out_of_service()) & set(hosts)
-
-    def _not_asked(self, hosts: Collection[str]) -> set[str]:
-        """Return those of hosts of which only Slurm can tell whether they are well."""
-        return set(hosts).difference(self._probe.hosts if self._probe else self._site.hosts)
-
-    def _pays(self) -> bool:
+    def _pays(self, share: float) -> bool:
         cost_s = HERE_S if self._site.slurm_job_id is None else SLURM_S
-        return saved_s(self._directory) > WORTH * cost_s
+        return saved_s(self._directory, share) > WORTH * cost_s
 
-    def _can_have(self, hosts: Collection[str]) -> bool:
-        """Say whether Slurm would give the job these, or has given them. No if it can't be asked.
-
-        What cannot pay is not asked.
-        """
+    def _available(self, hosts: Collection[str]) -> set[str]:
+        """Return those of hosts that Slurm has given the job, or would; none if it is silent."""
         slurm_job_id = self._site.slurm_job_id
-        if slurm_job_id is None or not hosts:
-            return True
-        if not self._pays():
-            return False
+        if slurm_job_id is None:
+            return set(hosts)
         try:
-            others = sorted(set(hosts).difference(hosts_given(slurm_job_id)))
-            return not others or set(others) <= set(hosts_idle(others))
+            given = set(hosts).intersection(hosts_given(slurm_job_id))
+            others = sorted(set(hosts) - given)
+            return given.union(hosts_idle(others) if others else ())
         except LaunchError:
-            return False
+            return set()
 
 
-def record_growth(directory: JobDirectory, attempt: int, left_out: Collection[str] = ()) -> str:
-    """Add to the job's story that it starts again to grow; return why, in words.
+def record_growth(
+    directory: JobDirectory, attempt: int, hosts: Sequence[str], missing: Collection[str] = ()
+) -> str:
+    """Add to the job's story that it starts again to have hosts back; return why, in words.
 
-    ``left_out`` are the hosts without which this attempt was started.
+    ``missing`` are those that it will still be without.
     """
-    lost = [e for e in _of_this_attempt(directory) if e.get("event") == "lost"]
-    gone = [str(host) for event in lost for host in event.get("hosts") or []]
-    hosts = list(dict.fromkeys([*sorted(left_out), *gone]))
-    why = (
-        f"{', '.join(hosts)} {'is' if len(hosts) == 1 else 'are'} back"
-        if hosts
-        else "ranks are back"
+    why = f"{', '.join(hosts)} {'is' if len(hosts) == 1 else 'are'} back"
+    record_event(
+        directory, "growing", attempt=attempt, hosts=list(hosts), missing=sorted(missing), why=why
     )
-    record_event(directory, "growing", attempt=attempt, hosts=hosts, why=why)
     return why
 
 
@@ -192,13 +193,34 @@ def growths(directory: JobDirectory) -> list[str]:
     return said
 
 
-def _of_this_attempt(directory: JobDirectory) -> list[dict[str, Any]]:
-    return _since(directory, "started")
+def _in_vain(directory: JobDirectory, hosts: Sequence[str]) -> set[str]:
+    """Return the hosts for which the job was started again, and on which it was not."""
+    asked: set[str] = set()
+    vain: set[str] = set()
+    for event in _since(directory, "submitted", "resubmitted"):
+        if event.get("event") == "growing":
+            asked = set(_hosts(event))
+        elif event.get("event") == "started":
+            vain |= asked.difference(_hosts(event))
+            asked.clear()
+    return vain | asked.difference(hosts)
+
+
+def _hosts(event: dict[str, Any]) -> list[str]:
+    hosts = event.get("hosts")
+    return [str(host) for host in hosts] if isinstance(hosts, list) else []
 
 
 def _since_all(directory: JobDirectory) -> list[dict[str, Any]]:
     """Return what has happened since the job had all its ranks."""
-    return _since(directory, "submitted", "resubmitted", "growing")
+    events = read_events(directory)
+    begun = (i for i in range(len(events) - 1, -1, -1) if _had_all(events[i]))
+    return events[next(begun, 0) :]
+
+
+def _had_all(event: dict[str, Any]) -> bool:
+    name = event.get("event")
+    return name in ("submitted", "resubmitted") or (name == "growing" and not event.get("missing"))
 
 
 def _since(directory: JobDirectory, *names: str) -> list[dict[str, Any]]:

@@ -103,7 +103,9 @@ class Attempt:
                 grace_s = LOST_GRACE_S
             if stop is not None:
                 if stop == "grow":  # told before any rank ends, so that none is taken for lost
-                    record_growth(directory, self.number, set(self.wanted).difference(site.hosts))
+                    growth = watch.growth
+                    missing = growth.missing.difference(growth.back)
+                    record_growth(directory, self.number, growth.back, missing)
                 if stop == "done":
                     grace_s = PROVEN_GRACE_S
                     launcher.kill()  # asked, it would speak of an abort in the job's log

@@ -83,7 +83,7 @@ def judge(  # noqa: PLR0913 - each fact that counts, named at the call
     if stop in ("cancel", "time limit", "slurm"):
         return _stopped(stop, hosts_down)
     if stop == "grow":
-        return Outcome("FAILED", "started again with all ranks", UNPROVEN_EXIT_CODE)
+        return Outcome("FAILED", "started again with more ranks", UNPROVEN_EXIT_CODE)
     explained = {beat.rank for beat in heartbeats if beat.state == "failed"}.union(without)
     taken = _rank_lost_with_its_watcher(log_tail)
     if taken and taken.rank not in explained:

@@ -62,7 +62,7 @@ class Watch:
         self.attempt = attempt
         self.heartbeats: list[Heartbeat] = []
         self.losses = LossWatch(directory, site.ranks, attempt)
-        self._growth = Growth(directory, site, probe, wanted)
+        self.growth = Growth(directory, site, probe, wanted)
         self.giving_back = GivingBack(site, probe)
         self._probe = probe
         self._all_up = False
@@ -106,7 +106,7 @@ class Watch:
             return stop
         without = self.losses.without
         self.giving_back.look(now, self.heartbeats, without)
-        return "grow" if self._growth.look(now, self.heartbeats, without) else None
+        return "grow" if self.growth.look(now, self.heartbeats, without) else None
 
 
 class LossWatch:

@@ -183,7 +183,8 @@ def test_a_job_that_was_started_again_on_fewer_machines_grows_too(
         assert not grows.look(now, BEATS[:2], set())
     write_checkpoint(smaller, 30)
     assert grows.look(7 * BACK_S, BEATS[:2], set())
-    assert record_growth(smaller, 2, {"node2"}) == "node2, node1 are back"
+    assert (grows.back, grows.missing) == (["node2"], {"node2"})
+    assert record_growth(smaller, 2, ["node1", "node2"]) == "node1, node2 are back"
     assert saved_s(smaller) == 0  # with all of them: there is nothing to save
 
 
@@ -210,7 +211,7 @@ def test_a_job_that_slurm_started_again_grows_once_slurm_has_its_machine_again(
     probe = Probe(asked=slurm.given)
     grows = Growth(requeued, site, probe, hosts)  # type: ignore[arg-type]  # likewise
     beats = [Heartbeat(rank, 1, host=f"node{rank + 1}") for rank in range(2)]
-    for now in (0, 1, 3, ASK_S + 1, 3 * ASK_S):
+    for now in (0, 1, 3, ASK_S + 1, ASK_S + 3, 3 * ASK_S):
         assert not grows.look(now, beats, set())
     assert slurm.asked == [["node0"]] * 3
     slurm.idle = ["node0", "node3"]
@@ -221,12 +222,12 @@ def test_a_job_that_slurm_started_again_grows_once_slurm_has_its_machine_again(
     slurm.idle = []  # another job was given it meanwhile
     assert not grows.look(back + BACK_S + 6, beats, set())
     slurm.idle = ["node0"]
-    back += BACK_S + 6 + ASK_S
+    back += BACK_S + 6 + 3 * ASK_S
     for now in (back, back + BACK_S, back + BACK_S + 3):
         assert not grows.look(now, beats, set())
     write_checkpoint(requeued, 40)
     assert grows.look(back + BACK_S + 6, beats, set())
-    assert record_growth(requeued, 2, {"node0"}) == "node0 is back"
+    assert record_growth(requeued, 2, grows.back) == "node0 is back"
     assert saved_s(requeued) == 0
 
 
@@ -252,6 +253,58 @@ def test_a_slurm_that_does_not_answer_gives_nothing(requeued: JobDirectory, slur
         write_checkpoint(requeued, 30 + step)
 
 
+@pytest.fixture
+def halved(tmp_path: Path) -> JobDirectory:
+    """A job that goes on without two of its four machines: a step took 1 s, and takes 2 s now."""
+    files = JobDirectory(tmp_path)
+    record_event(files, "submitted", attempt=1)
+    hosts = [f"node{number}" for number in range(4)]
+    record_event(files, "started", attempt=1, ranks=4, hosts=hosts)
+    record_event(files, "lost", ranks=[2, 3], hosts=hosts[2:], step=10, attempt=1, step_s=1.0)
+    write_metrics(files, step=20, total=1020, step_s=2.0)
+    write_checkpoint(files, 10)
+    return files
+
+
+def test_one_machine_of_two_that_is_back_is_used_again(halved: JobDirectory, slurm: Slurm) -> None:
+    assert saved_s(halved) == pytest.approx(1000)
+    assert saved_s(halved, 0.5) == pytest.approx(1000 * (2 - 1 / 0.75))
+    hosts = tuple(f"node{number}" for number in range(4))
+    site = Site(4, (), hosts=hosts, slurm_job_id=7)
+    slurm.given = list(hosts)
+    probe = Probe("node2", "node3", asked=hosts)
+    grows = Growth(halved, site, probe, hosts)  # type: ignore[arg-type]  # likewise
+    beats = [Heartbeat(rank, 1, host=host) for rank, host in enumerate(hosts)]
+    assert not grows.look(0, beats, {2, 3})
+    probe.out = ["node3"]
+    for now in (10, 10 + BACK_S):
+        assert not grows.look(now, beats, {2, 3})
+    probe.out = []  # the other comes as well: it is waited for
+    write_checkpoint(halved, 30)
+    for now in (20 + BACK_S, 30 + BACK_S):
+        assert not grows.look(now, beats, {2, 3})
+    probe.out = ["node3"]  # only to go again
+    assert not grows.look(40 + BACK_S, beats, {2, 3})
+    write_checkpoint(halved, 40)
+    assert grows.look(50 + BACK_S, beats, {2, 3})
+    assert (grows.back, grows.missing) == (["node2"], {"node2", "node3"})
+
+
+def test_what_is_still_missing_is_used_when_it_is_back(halved: JobDirectory) -> None:
+    record_growth(halved, 1, ["node2"], ["node3"])
+    write_metrics(halved, step=40, total=1040, step_s=1.5)
+    assert saved_s(halved) == pytest.approx(500)
+    started = ["node0", "node1", "node2"]
+    assert wanted(halved, started) == [*started, "node3"]
+
+
+def test_a_machine_that_slurm_does_not_give_is_not_wanted_twice(halved: JobDirectory) -> None:
+    record_growth(halved, 1, ["node2"], ["node3"])
+    assert wanted(halved, ["node0", "node1"]) == ["node0", "node1", "node3"]
+    record_event(halved, "started", attempt=2, ranks=2, hosts=["node0", "node1"])
+    assert wanted(halved, ["node0", "node1"]) == ["node0", "node1", "node3"]
+
+
 def test_no_more_is_wanted_than_the_job_had(requeued: JobDirectory) -> None:
     assert widest(requeued) == (3, ["node0", "node1", "node2"])
     assert wanted(requeued, ["node1", "node2", "node3"]) == ["node1", "node2", "node3"]
@@ -272,7 +325,7 @@ def test_how_long_steps_take_is_known_with_all_ranks_only(requeued: JobDirectory
 
 def test_growing_is_told_and_counted(files: JobDirectory) -> None:
     assert growths(files) == []
-    assert record_growth(files, 1) == "node2 is back"
+    assert record_growth(files, 1, ["node2"]) == "node2 is back"
     assert read_events(files)[-1]["hosts"] == ["node2"]
     assert growths(files) == ["node2 is back"]
     record_event(files, "resubmitted", attempt=3)
