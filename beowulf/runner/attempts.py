@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 TWICE = 2  # a host that answers, but on which ranks were lost so often, is left out as well
 SERVICE_S = 20.0  # for slurmd to be back on a host that is: systemd starts it anew after ten
 REQUEUE_S = 60.0  # for Slurm to end this process after it was asked to start the job again
+AGAIN_S = 2.0  # between such questions where Slurm does not answer
 POLL_S = 0.1
 
 
@@ -122,14 +123,18 @@ class Attempts:
 
         It is planned, so that it does not count as one of the attempts that the job may use up.
         """
-        last = self._attempt
-        last.end_elsewhere()
-        slurm_job_id = last.site.slurm_job_id
-        hosts = set(self._wanted)
-        if slurm_job_id is not None and not hosts <= set(hosts_given(slurm_job_id)):
+        slurm_job_id = self._attempt.site.slurm_job_id
+        if slurm_job_id is not None and not self._has_all(slurm_job_id):
+            self._attempt.end_elsewhere()
             return self._leave_to_slurm(slurm_job_id)
         self._lost_on.clear()
         return self._begin_next(growths(self._directory)[-1])
+
+    def _has_all(self, slurm_job_id: int) -> bool:
+        try:
+            return set(self._wanted) <= set(hosts_given(slurm_job_id))
+        except LaunchError:  # it is away: go on with what there is
+            return True
 
     def _begin_next(self, why: str) -> bool:
         """Make the next attempt ready; False if it is Slurm that starts it, or has done so.
@@ -203,8 +208,20 @@ class Attempts:
         return claim_anew(self._directory, number, slurm_job_id)
 
     def _leave_to_slurm(self, slurm_job_id: int) -> bool:
-        """Ask Slurm to start the job again, on as many nodes as it must have; always False."""
-        requeue(slurm_job_id)
+        """Ask Slurm to start the job again, on as many nodes as it must have; always False.
+
+        Raises:
+            LaunchError: It refuses, or could not be asked for a while.
+        """
+        until = time.monotonic() + REQUEUE_S
+        while not self._attempt.termination.asked:
+            try:
+                requeue(slurm_job_id)
+                break
+            except LaunchError:  # slurmctld may just be away
+                if time.monotonic() > until:
+                    raise
+                time.sleep(AGAIN_S)
         until = time.monotonic() + REQUEUE_S
         while not self._attempt.termination.asked and time.monotonic() < until:
             time.sleep(POLL_S)

@@ -298,6 +298,7 @@ def test_a_job_that_slurm_has_started_again_grows_back_as_far_as_it_can(lab: Plu
 
 
 @takes_long
+@pytest.mark.timeout(BUSY_S + 1800)
 @pytest.mark.usefixtures("overloaded")
 def test_ranks_that_are_only_slow_are_never_given_up(lab: Plugs) -> None:
     job = lab.training(steps=MOST_STEPS, busy_s=PAUSE_S)

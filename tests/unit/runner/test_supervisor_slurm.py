@@ -366,10 +366,12 @@ def test_a_host_that_was_left_out_is_used_again_once_it_is_back(job: Job) -> Non
 
 
 def test_with_fewer_hosts_than_it_must_have_it_goes_back_to_slurm(job: Job) -> None:
+    """Slurm is away when it is asked first."""
     job.environment |= {"SLURM_JOB_NODELIST": "node[1-2]", "SLURM_TASKS_PER_NODE": "1(x2)"}
     job.program(
         "scontrol",
-        "#!/bin/sh\n[ $1 = requeue ] && kill $PPID && touch ${0%/*}/requeued\n"
+        "#!/bin/sh\n[ $1 = requeue ] && [ ! -e ${0%/*}/asked ] && touch ${0%/*}/asked && exit 1\n"
+        "[ $1 = requeue ] && kill $PPID && touch ${0%/*}/requeued\n"
         "[ $1 = show ] && echo node1 node2\nexit 0\n",
     )
     job.program("sinfo", "#!/bin/sh\nprintf 'node1 allocated\\nnode2 down*\\n'\n")
