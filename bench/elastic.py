@@ -4,7 +4,7 @@ Both train the same model on the four machines of one lab, in turn, and lose the
 same step. What is compared is the time from the power's end to the next step that is finished which
 had not been finished before. torchrun starts all ranks again from their newest checkpoint; it is
 given what its manual names for that (c10d rendezvous, two to four nodes), shorter patience than its
-own (gloo waits for 10 s instead of 30 minutes, the rendezvous for 1 s instead of 30 for further
+own (gloo waits for 10 s instead of 30 minutes, the rendezvous for 5 s instead of 30 for further
 nodes), and a checkpoint every ten steps. The machines' PyTorch is Debian's. Needs root.
 
 Source: https://docs.pytorch.org/docs/stable/elastic/run.html
@@ -47,7 +47,7 @@ def agent(place: str, run: int, steps: int) -> list[str]:
     return [
         "python3", f"{place}/{AGENT}", "--nnodes=2:4", "--nproc-per-node=1",
         "--rdzv-backend=c10d", f"--rdzv-endpoint=head:{PORT}", f"--rdzv-id=run{run}",
-        "--rdzv-conf=last_call_timeout=1", "--max-restarts=20",
+        "--rdzv-conf=last_call_timeout=5", "--max-restarts=20",
         f"{place}/{SCRIPT}", str(steps), str(PAUSE_S), str(EVERY_STEPS), place, str(GLOO_S),
     ]  # fmt: skip
 
@@ -69,10 +69,9 @@ def agents(plugs: Plugs, run: int, steps: int) -> Iterator[dict[str, subprocess.
     """Keep an agent running on each machine."""
     config = f"/var/lib/beowulf/labs/{plugs.room.name}/ssh_config"
     command = shlex.join(agent(PLACE, run, steps))
-    alive = ["-oServerAliveInterval=2", "-oServerAliveCountMax=2"]
     started = {
         node: subprocess.Popen(
-            ["ssh", "-F", config, *alive, "-tt", "-l", "ada", node, command],
+            ["ssh", "-F", config, "-tt", "-l", "ada", node, command],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
         for node in NODES
@@ -94,6 +93,8 @@ def lines(plugs: Plugs) -> list[dict[str, Any]]:
 
 def restarted(plugs: Plugs, run: int) -> float:
     """Return for how long torchrun's ranks stand still when a machine is switched off."""
+    for node in NODES:  # an agent of the last round may still wait for its ranks
+        plugs.room.ssh(node, "sudo pkill -KILL --uid ada --full elastic_")
     user = plugs.cluster.as_user
     user("ada", "head", f"rm -rf {PLACE}; mkdir {PLACE}")
     for name in (AGENT, SCRIPT, STORE):
@@ -129,8 +130,8 @@ def measure(rounds: int = ROUNDS, lab: str | None = None) -> Report:
     ours: list[float] = []
     theirs: list[float] = []
     with plugged(lab) as plugs:
-        install(plugs)
         plugs.mend()
+        install(plugs)
         for number in range(rounds):
             ours.append(in_place(plugs, OFF))
             theirs.append(restarted(plugs, number))
