@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,18 +96,12 @@ def restarted(plugs: Plugs) -> tuple[float, float, float]:
         first = first_step_after(job, restarting)
         job.wait_for_step(job.witness.newest + STRUCK_AT)
         plugs.laptop("cancel", job.job_id)
-        trained_undisturbed(job)
+        job.trained_undisturbed_so_far()
+        job.leaves_nothing_running()
     finally:
         plugs.with_the_head()
     plugs.mend()
     return carried_on - struck, first - last, first - restarting
-
-
-def trained_undisturbed(job: Training) -> None:
-    """See that a job that was cancelled did each step once, with the undisturbed losses."""
-    done = len(job.on_head("cat metrics.jsonl").splitlines())
-    replace(job, steps=done).trained_undisturbed()
-    job.leaves_nothing_running()
 
 
 def first_step_after(job: Training, begun: float) -> float:

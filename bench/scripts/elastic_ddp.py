@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import without_libuv  # noqa: F401
+import without_libuv  # noqa: F401 - for what it changes in PyTorch
 
 GLOBAL_BATCH, SAMPLES, FEATURES = 64, 512, 20
 

@@ -22,6 +22,8 @@ from beowulf.runner.reachable import HostProbe
 from beowulf.runner.site import anew
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from beowulf.job.directory import JobDirectory
     from beowulf.runner.launching import Termination
     from beowulf.runner.site import Site
@@ -32,6 +34,21 @@ SERVICE_S = 20.0  # for slurmd to be back on a host that is: systemd starts it a
 REQUEUE_S = 60.0  # for Slurm to end this process after it was asked to start the job again
 AGAIN_S = 2.0  # between such questions where Slurm does not answer
 POLL_S = 0.1
+
+
+def record_restart(
+    directory: JobDirectory, attempt: int, why: str, left_out: Sequence[str] = ()
+) -> None:
+    """Add to the job's story that all ranks start again: from which checkpoint, without whom."""
+    record_event(
+        directory,
+        "restarting",
+        attempt=attempt,
+        why=why,
+        left_out=list(left_out),
+        step=next(iter(directory.checkpoint_steps()), None),
+        step_s=step_s_with_all(directory),
+    )
 
 
 class Attempts:
@@ -152,15 +169,7 @@ class Attempts:
         number = last.number + 1
         if not self._claim(number):
             return False
-        record_event(
-            self._directory,
-            "restarting",
-            attempt=number,
-            why=why,
-            left_out=sorted(left_out),
-            step=next(iter(self._directory.checkpoint_steps()), None),
-            step_s=step_s_with_all(self._directory),
-        )
+        record_restart(self._directory, number, why, sorted(left_out))
         self._attempt = replace(last, site=site, number=number)
         return True
 

@@ -19,9 +19,9 @@ from beowulf.errors import LaunchError, one_line
 from beowulf.job.directory import JobDirectory
 from beowulf.job.events import read_events, record_event
 from beowulf.job.record import read_exit_code
-from beowulf.runner.attempts import Attempts
+from beowulf.runner.attempts import Attempts, record_restart
 from beowulf.runner.claim import claim_next
-from beowulf.runner.growing import growths, step_s_with_all
+from beowulf.runner.growing import growths
 from beowulf.runner.launching import Termination
 from beowulf.runner.outcome import Outcome
 from beowulf.runner.site import SLURM_VARIABLE, given_by_slurm, this_computer
@@ -117,11 +117,7 @@ def _begin_again(
         outcome = Outcome("FAILED", reason, LaunchError.exit_status)
         record_end(directory, outcome)
         return outcome
-    step = next(iter(directory.checkpoint_steps()), None)
-    record_event(
-        directory, "restarting", attempt=attempt, why=why, left_out=[], step=step,
-        step_s=step_s_with_all(directory),
-    )  # fmt: skip
+    record_restart(directory, attempt, why)
     return supervise(directory, attempt, termination, used=used)
 
 

@@ -6,7 +6,7 @@ import json
 import subprocess
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -180,6 +180,12 @@ class Training:
         losses = [line["loss"] for line in lines]
         expected = list(self.undisturbed[: self.steps])
         assert losses == pytest.approx(expected, rel=TOLERANCE, abs=TOLERANCE)
+
+    def trained_undisturbed_so_far(self) -> int:
+        """Compare the metrics of a job that was cancelled; return how many steps it did."""
+        done = len(self.on_head("cat metrics.jsonl").splitlines())
+        replace(self, steps=done).trained_undisturbed()
+        return done
 
     def leaves_nothing_running(self) -> None:
         """See that no process of the job is left on any node that can be asked."""
