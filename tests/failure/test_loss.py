@@ -151,19 +151,29 @@ def test_losses_upon_losses_are_survived(run: Callable[..., Job], plan: Sequence
 
 
 def test_ranks_killed_at_any_moment_leave_the_same_losses(
-    submit: Submit, script: Path, run: Callable[..., Job], undisturbed: dict[str, list[float]]
+    submit: Submit, tmp_path: Path, run: Callable[..., Job], undisturbed: dict[str, list[float]]
 ) -> None:
     run("auto", ranks=2)
     chance = random.Random(7)
-    for _ in range(3):
-        job = submit(script, "--ranks", "4", "--", "auto")
+    for number in range(3):
+        struck = tmp_path / f"struck{number}"  # so that no job is over before, however slow we are
+        held = TRAIN.replace(
+            "time.sleep(0.01)",
+            "time.sleep(0.02)\n"
+            f"        while batch.step == 70 and not os.path.exists({str(struck)!r}):\n"
+            "            time.sleep(0.01)",
+        )
+        job = submit(write_script(tmp_path, held), "--ranks", "4", "--", "auto")
         pids = {beat.rank: beat.pid for beat in job.wait_for_training(10)}
-        for rank in chance.sample(range(4), 2):
+        victims = chance.sample(range(4), 2)
+        for rank in victims:
             time.sleep(chance.uniform(0.0, 0.3))
             kill(pids[rank])
+        struck.touch()
         ended = job.wait_until_over()
         assert ended["state"] == "COMPLETED", ended
         assert losses_of(job) == pytest.approx(undisturbed["auto"], rel=1e-9)
+        assert sorted(lost_in(job)) == sorted(victims)
 
 
 def test_a_rank_that_wakes_up_later_writes_nothing(
