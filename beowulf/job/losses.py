@@ -1,4 +1,4 @@
-"""When nodes were lost and when they served: from jobs' stories, and from Slurm's accounts."""
+"""Who was lost and who served, and when: from jobs' stories, and from Slurm's accounts."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import re
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
-from beowulf.job.events import time_of
+from beowulf.job.events import read_events, time_of
 from beowulf.job.trust import FORGOTTEN_S, HOUR_S, NODE_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from beowulf.job.directory import JobDirectory
 
 Event = dict[str, Any]
 # A drill's plug is pulled on purpose: what is noticed of it within this time is no loss.
@@ -25,6 +27,17 @@ QUESTION = (
 BY_ITSELF = re.compile(r"not responding|unexpectedly rebooted|duplicate slurmd|node failure", re.I)
 # A machine that is away for longer was switched off, which is nobody's fault.
 SWITCHED_OFF_S = 2 * HOUR_S
+
+
+def said_lost(directory: JobDirectory, attempt: int) -> set[int]:
+    """Return the ranks of which others have said, in this attempt, that they don't answer."""
+    told: set[int] = set()
+    for event in read_events(directory):
+        if event.get("event") == "lost" and event.get("attempt") == attempt:
+            ranks = event.get("ranks")
+            if isinstance(ranks, list):
+                told.update(rank for rank in ranks if isinstance(rank, int))
+    return told
 
 
 def lost_in(events: Sequence[Event]) -> list[tuple[str, float]]:

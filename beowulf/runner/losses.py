@@ -5,11 +5,10 @@ from __future__ import annotations
 import platform
 import re
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 
-from beowulf.job.events import read_events
 from beowulf.job.heartbeat import KILLED_BY
 from beowulf.job.survivors import newest_survivors
 
@@ -94,24 +93,10 @@ def _weight(beat: Heartbeat) -> int:
     return 1 if beat.error.startswith(KILLED_BY) else 2
 
 
-def said_lost(directory: JobDirectory, attempt: int) -> set[int]:
-    """Return the ranks of which others have said, in this attempt, that they don't answer."""
-    told: set[int] = set()
-    for event in read_events(directory):
-        if event.get("event") == "lost" and event.get("attempt") == attempt:
-            told |= _ranks(event)
-    return told
-
-
 def done_without(directory: JobDirectory, attempt: int, ranks: int) -> set[int]:
     """Return the ranks without which the others have agreed, in this attempt, to go on."""
     newest = newest_survivors(directory, attempt)
     return set() if newest is None else set(range(ranks)).difference(newest.ranks)
-
-
-def _ranks(said: dict[str, Any]) -> set[int]:
-    ranks = said.get("ranks")
-    return {rank for rank in ranks if isinstance(rank, int)} if isinstance(ranks, list) else set()
 
 
 def hosts_of_ranks(heartbeats: Sequence[Heartbeat], ranks: Collection[int]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from beowulf.durable import see_anew
 from beowulf.job.events import record_event
 from beowulf.job.heartbeat import CANNOT_GO_ON, read_heartbeats
+from beowulf.job.losses import said_lost
 from beowulf.job.record import read_newest_metrics
 from beowulf.runner.giving_back import GivingBack
 from beowulf.runner.growing import Growth
@@ -15,7 +16,6 @@ from beowulf.runner.losses import (
     ended_without_a_word,
     failed_by_itself,
     is_lost,
-    said_lost,
 )
 from beowulf.runner.shown import Shown
 

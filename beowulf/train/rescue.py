@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from mpi4py import MPI
 
 from beowulf.errors import RanksLost
+from beowulf.job.losses import said_lost
 from beowulf.train.agreement import Before, agreed
 from beowulf.train.everybody import can_survive, tells_of_loss
 from beowulf.train.state import broadcast
@@ -97,7 +98,8 @@ class Rescue:
     _held: PackedState | None = field(default=None, init=False)
     _lines: deque[dict[str, Any]] = field(init=False)
     _in_vain: int = field(default=0, init=False)
-    _told: tuple[int, ...] = field(default=(), init=False)
+    _lost_before: tuple[int, ...] = field(default=(), init=False)
+    _told: set[int] = field(default_factory=set, init=False)
     _began_at: float = field(default=0.0, init=False)  # the step, by time.monotonic
     _interrupted_at: float | None = field(default=None, init=False)
 
@@ -215,7 +217,7 @@ class Rescue:
         steps = [standing.steps for standing in standings]
         furthest = steps.index(max(steps))
         before = Before(
-            self.attempt, max(one.losses for one in standings), len(self._told), max(steps)
+            self.attempt, max(one.losses for one in standings), len(self._lost_before), max(steps)
         )
         losses = agreed(everybody, self.files, before)
         word = comm.bcast(self._word(tally) if comm.rank == furthest else None, furthest)
@@ -249,12 +251,15 @@ class Rescue:
     def _write(self, step: int) -> None:
         """Have the leading rank write from now on, and tell who was lost."""
         everybody, ledger = self.everybody, self.ledger
-        new = [rank for rank in everybody.lost if rank not in self._told]
-        self._told = everybody.lost
+        self._lost_before = everybody.lost
         if everybody.rank != self.guide.lead:
             ledger.give_back()
             return
         ledger.go_on(step, self._lines)
+        # Whoever was to tell of a loss before may have been lost with it, untold.
+        told = self._told | said_lost(self.files, self.attempt)
+        new = [rank for rank in everybody.lost if rank not in told]
+        self._told.update(new)
         if new:
             took = [line["step_s"] for line in self._lines]
             ledger.tell(

@@ -150,6 +150,30 @@ def test_losses_upon_losses_are_survived(run: Callable[..., Job], plan: Sequence
     assert sorted(lost_in(job)) == sorted(int(word[0]) for word in plan)
 
 
+def test_a_loss_is_told_though_who_was_to_tell_it_is_lost_then(
+    submit: Submit, tmp_path: Path, run: Callable[..., Job], undisturbed: dict[str, list[float]]
+) -> None:
+    run("auto", ranks=2)
+    dying = TRAIN.replace(
+        "averaging, plan =",
+        """from beowulf.train.ledger import Ledger
+
+tell = Ledger.tell
+
+def tell_of_no_loss(ledger, event, **said):
+    if event == "lost" and os.environ["BEOWULF_RANK"] == "0":
+        os.kill(os.getpid(), signal.SIGKILL)
+    tell(ledger, event, **said)
+
+Ledger.tell = tell_of_no_loss
+averaging, plan =""",
+    )
+    job = submit(write_script(tmp_path, dying), "--ranks", "4", "--", "auto", "2:40")
+    assert job.wait_until_over()["state"] == "COMPLETED"
+    assert losses_of(job) == pytest.approx(undisturbed["auto"], rel=1e-9)
+    assert sorted(lost_in(job)) == [0, 2]
+
+
 def test_ranks_killed_at_any_moment_leave_the_same_losses(
     submit: Submit, tmp_path: Path, run: Callable[..., Job], undisturbed: dict[str, list[float]]
 ) -> None:
