@@ -5,7 +5,8 @@ same step. What is compared is the time from the power's end to the next step th
 had not been finished before. torchrun starts all ranks again from their newest checkpoint; it is
 given what its manual names for that (c10d rendezvous, two to four nodes), shorter patience than its
 own (gloo waits for 10 s instead of 30 minutes, the rendezvous for 5 s instead of 30 for further
-nodes), and a checkpoint every ten steps. The machines' PyTorch is Debian's. Needs root.
+nodes), a store of its own for each start (or else ranks that start again find the addresses of
+those before), and a checkpoint every ten steps. The machines' PyTorch is Debian's. Needs root.
 
 Source: https://docs.pytorch.org/docs/stable/elastic/run.html
 """
@@ -36,6 +37,8 @@ ROUNDS = 5
 EVERY_STEPS, GLOO_S = 10, 10
 PORT = 50777  # of the rendezvous, among those that the firewall leaves to frameworks
 PATIENCE_S = 600.0
+# https://github.com/pytorch/pytorch/issues/135712
+ENVIRONMENT = ("TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1",)
 SCRIPTS = Path(__file__).parent / "scripts"
 AGENT, SCRIPT, STORE = "elastic_agent.py", "elastic_ddp.py", "without_libuv.py"
 PLACE = "/home/ada/elastic"
@@ -45,7 +48,7 @@ TARGET = 1.0  # of theirs: ours is to be less
 def agent(place: str, run: int, steps: int) -> list[str]:
     """Return the command of one node's agent."""
     return [
-        "python3", f"{place}/{AGENT}", "--nnodes=2:4", "--nproc-per-node=1",
+        "env", *ENVIRONMENT, "python3", f"{place}/{AGENT}", "--nnodes=2:4", "--nproc-per-node=1",
         "--rdzv-backend=c10d", f"--rdzv-endpoint=head:{PORT}", f"--rdzv-id=run{run}",
         "--rdzv-conf=last_call_timeout=5", "--max-restarts=20",
         f"{place}/{SCRIPT}", str(steps), str(PAUSE_S), str(EVERY_STEPS), place, str(GLOO_S),
