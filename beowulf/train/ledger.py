@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import TYPE_CHECKING, Any
 
 from beowulf.durable import write_json
 from beowulf.job.events import record_event
 from beowulf.job.figures import KEY as FIGURES
 from beowulf.job.heartbeat import Heartbeat
+from beowulf.train.background import Background
 from beowulf.train.figures import figures_of
 from beowulf.train.metrics import MetricsWriter
 
@@ -25,7 +27,8 @@ HEARTBEAT_EVERY_S = 1.0
 class Ledger:
     """One rank's pen. Each rank writes heartbeats, the leading one metrics and the story too.
 
-    Rank 0 writes metrics to begin with and the result at the end. Not collective.
+    Rank 0 writes metrics to begin with and the result at the end. A rank that ends must
+    ``end_heartbeats`` before anybody else writes of it. Not collective.
 
     Attributes:
         reported: What the script adds to the result, by name.
@@ -38,6 +41,7 @@ class Ledger:
         self._attempt = attempt
         self._metrics = MetricsWriter(files.metrics) if rank == 0 else None
         self._heartbeat_at = 0.0
+        self._heartbeats = Background("heartbeat")
 
     @property
     def has_metrics(self) -> bool:
@@ -97,12 +101,31 @@ class Ledger:
             record_event(self._files, event, **details)
 
     def look_after(self, now: float, step: int) -> None:
-        """Say about once a second, by ``time.monotonic``, that this rank is there."""
-        if now - self._heartbeat_at > HEARTBEAT_EVERY_S:
+        """Say about once a second, by ``time.monotonic``, that this rank is there.
+
+        Training does not wait for that: the server of the files may be slow, or away.
+        """
+        if now - self._heartbeat_at > HEARTBEAT_EVERY_S and not self._heartbeats.is_busy:
             self._heartbeat_at = now
-            if self._files.heartbeats.is_dir():
-                with contextlib.suppress(OSError):  # likewise
-                    Heartbeat(self._rank, self._attempt, step=step).write(self._files)
+            heartbeat = Heartbeat(self._rank, self._attempt, step=step)
+            self._heard_of_heartbeat()
+            self._heartbeats.start(lambda: self._write(heartbeat))
+
+    def end_heartbeats(self) -> None:
+        """Write no more of them, and return when the last is written."""
+        self._heartbeat_at = math.inf
+        self._heartbeats.wait()
+        self._heard_of_heartbeat()
+
+    def _write(self, heartbeat: Heartbeat) -> None:
+        if self._files.heartbeats.is_dir():
+            with contextlib.suppress(OSError):  # a disk that is full ends no training
+                heartbeat.write(self._files)
+
+    def _heard_of_heartbeat(self) -> None:
+        heard = self._heartbeats.hear()
+        if heard is not None and heard[0] is not None:
+            raise heard[0]
 
     def write_result(
         self,

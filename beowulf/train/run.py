@@ -196,6 +196,7 @@ class Run:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._ledger.end_heartbeats()
         self.flush_metrics()
         if kind is None:
             self._loop.call_all(is_over=True)

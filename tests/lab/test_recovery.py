@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -173,19 +174,27 @@ def test_a_damaged_checkpoint_is_passed_over(lab: Plugs) -> None:
     assert resumed["step"] < int(newest.rpartition("-")[2])
 
 
-def test_a_server_of_files_that_is_away_only_stalls_the_job(lab: Plugs) -> None:
+def test_a_server_of_files_that_is_away_does_not_even_stop_the_job(lab: Plugs) -> None:
     job = lab.training(steps=(NFS_AWAY_S + 15) * PER_S, every_steps=50)
     job.wait_for_step(50)
     lab.on("head", "sudo systemctl stop nfs-server").now()
     away = time.monotonic()
-    while time.monotonic() - away < NFS_AWAY_S:
-        asked = time.monotonic()
-        lab.laptop("status", job.job_id)
-        assert time.monotonic() - asked < 2 or not LONG
-        time.sleep(5)
-    lab.on("head", "sudo systemctl start nfs-server").now()
+    took_s = []
+    try:
+        while time.monotonic() - away < NFS_AWAY_S:
+            asked = time.monotonic()
+            lab.laptop("status", job.job_id)
+            took_s.append(time.monotonic() - asked)
+            time.sleep(5)
+        job.wait_for_step(job.witness.newest + PER_S)
+    finally:
+        lab.on("head", "sudo systemctl start nfs-server").now()
     job.ends_as_if_nothing_had_happened()
     assert not job.events("lost")
+    print(
+        f"status answered in {min(took_s):.2f} to {max(took_s):.2f} s, median {median(took_s):.2f}"
+    )
+    assert max(took_s) < 2 or not LONG
 
 
 @takes_long

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from beowulf.durable import read_json, read_json_lines
 from beowulf.job.directory import JobDirectory
 from beowulf.job.events import read_events
-from beowulf.job.heartbeat import read_heartbeat
+from beowulf.job.heartbeat import Heartbeat, read_heartbeat
 from beowulf.train.ledger import Ledger
 from beowulf.train.tally import Tally
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 @pytest.fixture
 def files(tmp_path: Path) -> JobDirectory:
     return JobDirectory(tmp_path)
+
+
+def wait_until_idle(ledger: Ledger) -> None:
+    ledger._heartbeats.wait()
 
 
 def steps(files: JobDirectory) -> list[int]:
@@ -93,6 +98,7 @@ def test_a_rank_says_once_a_second_that_it_is_there(files: JobDirectory) -> None
     said = []
     for step, now in enumerate((100.0, 100.5, 101.0, 101.1)):
         ledger.look_after(now, step)
+        wait_until_idle(ledger)
         heartbeat = read_heartbeat(files, 3)
         assert heartbeat is not None
         assert heartbeat.attempt == 2
@@ -100,8 +106,57 @@ def test_a_rank_says_once_a_second_that_it_is_there(files: JobDirectory) -> None
     assert said == [0, 0, 0, 3]
 
 
+def test_training_does_not_wait_for_files_that_are_away(
+    files: JobDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.heartbeats.mkdir()
+    write, is_back, written = Heartbeat.write, threading.Event(), []
+
+    def write_once_it_is_back(heartbeat: Heartbeat, to: JobDirectory) -> None:
+        is_back.wait(60)
+        write(heartbeat, to)
+        written.append(heartbeat.step)
+
+    monkeypatch.setattr(Heartbeat, "write", write_once_it_is_back)
+    ledger = Ledger(files, 0, attempt=1)
+    for step in range(1, 10):
+        ledger.look_after(100.0 + 2 * step, step)  # returns, though nothing can be written
+    assert read_heartbeat(files, 0) is None
+    is_back.set()
+    wait_until_idle(ledger)
+    ledger.look_after(200.0, 10)
+    ledger.end_heartbeats()
+    assert written == [1, 10]
+
+
+def test_nothing_is_written_of_a_rank_after_its_last_heartbeat(files: JobDirectory) -> None:
+    files.heartbeats.mkdir()
+    ledger = Ledger(files, 0, attempt=1)
+    ledger.look_after(100.0, 7)
+    ledger.end_heartbeats()
+    heartbeat = read_heartbeat(files, 0)
+    assert heartbeat is not None
+    assert heartbeat.step == 7
+    ledger.look_after(200.0, 8)
+    ledger.end_heartbeats()
+    assert read_heartbeat(files, 0) == heartbeat
+
+
+def test_what_is_wrong_with_writing_is_not_kept_silent(
+    files: JobDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.heartbeats.mkdir()
+    monkeypatch.setattr(Heartbeat, "write", lambda *_: 1 / 0)
+    ledger = Ledger(files, 0, attempt=1)
+    ledger.look_after(100.0, 1)
+    with pytest.raises(ZeroDivisionError):
+        ledger.end_heartbeats()
+
+
 def test_a_script_started_by_hand_has_nobody_to_tell(files: JobDirectory) -> None:
-    Ledger(files, 0, 1).look_after(100.0, 1)
+    ledger = Ledger(files, 0, 1)
+    ledger.look_after(100.0, 1)
+    ledger.end_heartbeats()
     assert not files.heartbeats.exists()
 
 
