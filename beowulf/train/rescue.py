@@ -99,7 +99,6 @@ class Rescue:
     _lines: deque[dict[str, Any]] = field(init=False)
     _in_vain: int = field(default=0, init=False)
     _lost_before: tuple[int, ...] = field(default=(), init=False)
-    _told: set[int] = field(default_factory=set, init=False)
     _began_at: float = field(default=0.0, init=False)  # the step, by time.monotonic
     _interrupted_at: float | None = field(default=None, init=False)
 
@@ -257,9 +256,8 @@ class Rescue:
             return
         ledger.go_on(step, self._lines)
         # Whoever was to tell of a loss before may have been lost with it, untold.
-        told = self._told | said_lost(self.files, self.attempt)
+        told = said_lost(self.files, self.attempt)
         new = [rank for rank in everybody.lost if rank not in told]
-        self._told.update(new)
         if new:
             took = [line["step_s"] for line in self._lines]
             ledger.tell(
