@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.conftest import Beowulf, processes_of_jobs_below
-from tests.failure.conftest import Job, write_script
+from tests.failure.conftest import Job, job_file, write_script
 from tests.failure.test_kill import assert_nothing_runs, kill
 
 Submit = Callable[..., Job]
@@ -198,6 +198,38 @@ def test_ranks_killed_at_any_moment_leave_the_same_losses(
         assert ended["state"] == "COMPLETED", ended
         assert losses_of(job) == pytest.approx(undisturbed["auto"], rel=1e-9)
         assert sorted(lost_in(job)) == sorted(victims)
+
+
+LISTEN = """
+import os, signal, time
+import numpy as np
+from mpi4py import MPI
+
+comm, heard = MPI.COMM_WORLD.Dup(), np.zeros(3, dtype=np.int32)
+if comm.rank == {victim}:
+    time.sleep(0.5)  # the others are listening by then
+    os.kill(os.getpid(), signal.SIGKILL)
+try:
+    comm.Allgatherv(np.array([comm.rank + 1], dtype=np.int32), heard)
+    told = str(heard.tolist())
+except MPI.Exception:
+    comm.Revoke()
+    told = "of a loss"
+with open(f"told-{comm.rank}", "w") as file:
+    file.write(told)
+"""
+
+
+@pytest.mark.parametrize("victim", range(3))
+def test_open_mpi_tells_of_a_rank_that_is_lost_before_it_has_spoken(
+    submit: Submit, tmp_path: Path, victim: int
+) -> None:
+    """By itself it told nothing if it was the first, and left memory as it was for its word."""
+    script = write_script(tmp_path, LISTEN.replace("{victim}", f"{victim}"))
+    job = submit(job_file(script, ranks=3, retries=0))
+    assert job.wait_until_over()["state"] == "FAILED"
+    told = [job.directory.code / f"told-{rank}" for rank in range(3) if rank != victim]
+    assert [path.read_text() for path in told] == ["of a loss"] * 2
 
 
 def test_a_rank_that_wakes_up_later_writes_nothing(
