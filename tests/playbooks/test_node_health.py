@@ -69,8 +69,9 @@ def test_what_slurm_is_told(
     assert health.wanted_update(faults, queue(state, reason), settle=settle) == update
 
 
-def test_a_machine_on_which_a_job_could_not_be_ended_works_again_once_it_has_ended() -> None:
-    drained = queue("drained", "Kill task failed")
+@pytest.mark.parametrize("reason", ["Kill task failed", "Duplicate jobid"])
+def test_a_machine_on_which_a_job_had_not_ended_works_again_once_it_has(reason: str) -> None:
+    drained = queue("drained", reason)
     assert health.wanted_update([], drained, has_jobs=True) == {}
     assert health.wanted_update([], drained) == {"state": "resume"}
     assert health.wanted_update(["the disk is full"], drained) == {}

@@ -3,8 +3,8 @@
 
 Without options, as slurmd starts it: a machine with a fault is drained, with a reason that begins
 with "beowulf: " and names the fault; one that this program drained goes back to work when nothing
-is wrong any more. So does one that Slurm drained because it could not end a job there, once
-nothing of any job is left. What others drained is left alone.
+is wrong any more. So does one that Slurm drained because a job there had not ended, once nothing of
+any job is left. What others drained is left alone.
 
 With --json: look, print what was found, change nothing.
 With --settle: wait until slurmd has registered, then do as without options, and also let the
@@ -36,8 +36,9 @@ OURS = "beowulf: "
 # What Slurm says of a machine that has less than slurm.conf says (node_mgr.c).
 DESCRIBED_WRONGLY = re.compile(r"Low (RealMemory|CPUs|Cores|socket\*core)")
 # What Slurm says of a machine on which it could not end a job in time (slurmd's req.c), as of one
-# that was frozen meanwhile.
-NOT_ENDED = "Kill task failed"
+# that was frozen meanwhile; and of one on which a job still runs that it starts there once more
+# (slurmctld's agent.c), as when the head lost power just as the job began.
+NOT_ENDED = re.compile(r"Kill task failed|Duplicate jobid")
 # A directory for each job that has a process here (systemd's scope of slurmstepd, cgroup v2).
 JOBS = ("/sys/fs/cgroup", "system.slice/*slurmstepd.scope/job_*")
 CONFIGURATIONS = (Path("/run/slurm/conf/slurm.conf"), Path("/etc/slurm/slurm.conf"))
@@ -87,7 +88,7 @@ def wanted_update(
     is_ours = queue.reason.startswith(OURS)
     if not faults:
         wrong = settle and DESCRIBED_WRONGLY.match(queue.reason) is not None
-        ended = queue.reason.startswith(NOT_ENDED) and not has_jobs
+        ended = NOT_ENDED.match(queue.reason) is not None and not has_jobs
         return {"state": "resume"} if queue.is_drained and (is_ours or wrong or ended) else {}
     reason = OURS + "; ".join(faults)
     if queue.is_drained and (not is_ours or queue.reason == reason):
