@@ -43,15 +43,16 @@ lab: $(VENV)/lab-ready ## Set everything up and start a lab: a head and three no
 ansible: $(VENV)/lab-ready ## Set up Ansible, for the playbooks that make a cluster
 
 # The quick ones first, on all cores. A lab's sockets need shorter paths than tests get there. Then,
-# side by side, what is tried on one cluster and all the rest, since a cluster mostly waits: each
-# with one worker, which says a line per test, in a directory whose name is as short as can be.
-# Those that measure come last. What tests run knows nothing of this make.
+# side by side, since a cluster mostly waits, two halves on a lab each: what makes a cluster and who
+# uses it; and all the rest, with what trains on a cluster and what measures at the end. Each has one
+# worker, which says a line per test, in a directory whose name is as short as can be. What tests
+# run knows nothing of this make.
 LAB_UNITS := tests/unit/lab tests/unit/cli/test_lab.py
 QUICK_TESTS := tests/unit tests/playbooks $(LAB_UNITS:%=--ignore=%)
-CLUSTER_TESTS := $(patsubst %,tests/lab/test_%.py,site security nodes faults submit documentation \
-	balance bench drill recovery cable)
-OTHER_TESTS := tests/docs tests/mpi tests/failure \
-	$(filter-out $(CLUSTER_TESTS),$(wildcard tests/lab/test_*.py))
+CLUSTER_TESTS := $(patsubst %,tests/lab/test_%.py,site security nodes faults submit documentation)
+TRAINING_TESTS := $(patsubst %,tests/lab/test_%.py,recovery drill balance bench cable)
+OTHER_TESTS := tests/docs tests/mpi tests/failure $(filter-out $(CLUSTER_TESTS) \
+	$(TRAINING_TESTS),$(wildcard tests/lab/test_*.py)) $(TRAINING_TESTS)
 PYTEST := $(BIN)/python -m pytest --instafail --durations=15 $(if $(filter no,$(LAB)),-m 'not lab')
 
 test: check $(if $(filter no,$(LAB)),,test-packages) ## Set everything up and run every test this machine can run

@@ -66,6 +66,10 @@ def test_the_head_comes_back_by_itself_in_the_middle_of_a_job(cluster: Cluster) 
     number = cluster.submit("ada", SLEEP)
     wait_for(lambda: cluster.job(number)["JobState"] == "RUNNING", f"job {number} runs")
     room("power", "head", "off")
+    # Slurm has not written down yet that the job runs, and starts it once more; the node is slow
+    # to end the first.
+    step = room.on("node2", rf"pgrep --full 'slurmstepd: \[{number}.batch\]'")
+    room.on("node2", f"sudo kill -STOP {step}")
     room("power", "head", "on")
     back = time.monotonic()
 
@@ -74,6 +78,12 @@ def test_the_head_comes_back_by_itself_in_the_middle_of_a_job(cluster: Cluster) 
 
     left = 3 * MINUTE_S
     wait_for(lambda: answers("squeue"), "the queue is back", left)
+    in_time = time.monotonic() + 20  # Slurm may have written it down after all
+    wait_for(
+        lambda: cluster.job(number)["Restarts"] == "1" or time.monotonic() > in_time,
+        "the job is put back",
+    )
+    room.on("node2", f"sudo kill -CONT {step}")
     wait_for(lambda: answers("sacctmgr --noheader show cluster"), "accounting is back", left)
     wait_for(
         lambda: cluster.try_as_user("ada", "node1", "echo 1 > back").returncode == 0,
