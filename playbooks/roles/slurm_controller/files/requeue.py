@@ -18,7 +18,7 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -149,17 +149,27 @@ def fitting(job: Job, wanted: Wanted, usable: Sequence[Node]) -> dict[str, int |
     return changes
 
 
+@dataclass(frozen=True)
+class Lost:
+    """A node that a job has lost, and until when the job is kept off it.
+
+    ``restarts`` is how often the job had been started again when it waited for its next start.
+    """
+
+    node: str
+    until: float
+    restarts: int | None = None
+
+
 class Avoided:
     """Nodes that jobs have lost, each for a while, and for the job's next start only."""
 
     def __init__(self) -> None:
-        self._until: dict[int, tuple[str, float]] = {}
-        self._start: dict[int, int] = {}
+        self._lost: dict[int, Lost] = {}
 
     def add(self, number: int, node: str, now: float) -> None:
         """Keep a job off a node that it has lost."""
-        self._until[number] = (node, now + AVOIDED_S)
-        self._start.pop(number, None)
+        self._lost[number] = Lost(node, now + AVOIDED_S)
 
     def instead_of(
         self, avoids: Sequence[str], number: int, restarts: int, usable: Iterable[Node], now: float
@@ -169,19 +179,20 @@ class Avoided:
         Whatever else its owner keeps it off stays so. The lost node is not avoided where there
         is no other, nor when the job is started once more: it is so to have that node again.
         """
-        if number not in self._until:
+        lost = self._lost.get(number)
+        if lost is None:
             return list(avoids)
-        node, until = self._until[number]
-        others = [name for name in avoids if name != node]
-        has_place = any(one.name not in (node, *others) for one in usable)
-        is_next = self._start.setdefault(number, restarts) == restarts
-        return [*others, node] if is_next and now < until and has_place else others
+        if lost.restarts is None:
+            lost = self._lost[number] = replace(lost, restarts=restarts)
+        others = [name for name in avoids if name != lost.node]
+        has_place = any(one.name not in (lost.node, *others) for one in usable)
+        is_avoided = lost.restarts == restarts and now < lost.until and has_place
+        return [*others, lost.node] if is_avoided else others
 
     def forget_all_but(self, numbers: Iterable[int]) -> None:
         """Forget jobs that Slurm has done with."""
         kept = set(numbers)
-        self._until = {one: until for one, until in self._until.items() if one in kept}
-        self._start = {one: start for one, start in self._start.items() if one in kept}
+        self._lost = {number: lost for number, lost in self._lost.items() if number in kept}
 
 
 class Vanished:
