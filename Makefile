@@ -42,28 +42,33 @@ lab: $(VENV)/lab-ready ## Set everything up and start a lab: a head and three no
 
 ansible: $(VENV)/lab-ready ## Set up Ansible, for the playbooks that make a cluster
 
-# The quick ones first, on all cores. A lab's sockets need shorter paths than tests get there. Then,
-# side by side, since a cluster mostly waits, two halves on a lab each: what makes a cluster and who
-# uses it; and all the rest, with what trains on a cluster and what measures at the end. Each has one
-# worker, which says a line per test, in a directory whose name is as short as can be. What tests
-# run knows nothing of this make.
+# The quick ones first, on all cores; those of the lab beside what is checked, since they share names
+# on this computer. A lab's sockets need shorter paths than tests get there. Then, side by side, what
+# is tried on one cluster and all the rest, since a cluster often waits: each with one worker, which
+# says a line per test, in a directory whose name is as short as can be. Two clusters at once take
+# longer than one after the other: ranks that wait for others keep all cores busy. Drills come
+# before the losses that make nodes less trusted, and those that measure at the end. What tests run
+# knows nothing of this make.
 LAB_UNITS := tests/unit/lab tests/unit/cli/test_lab.py
 QUICK_TESTS := tests/unit tests/playbooks $(LAB_UNITS:%=--ignore=%)
-CLUSTER_TESTS := $(patsubst %,tests/lab/test_%.py,site security nodes faults submit documentation)
-TRAINING_TESTS := $(patsubst %,tests/lab/test_%.py,recovery drill balance bench cable)
-OTHER_TESTS := tests/docs tests/mpi tests/failure $(filter-out $(CLUSTER_TESTS) \
-	$(TRAINING_TESTS),$(wildcard tests/lab/test_*.py)) $(TRAINING_TESTS)
+CLUSTER_TESTS := $(patsubst %,tests/lab/test_%.py,site security nodes faults submit documentation \
+	balance bench drill recovery cable)
+OTHER_TESTS := tests/docs tests/mpi tests/failure \
+	$(filter-out $(CLUSTER_TESTS),$(wildcard tests/lab/test_*.py))
 PYTEST := $(BIN)/python -m pytest --instafail --durations=15 $(if $(filter no,$(LAB)),-m 'not lab')
 
-test: check $(if $(filter no,$(LAB)),,test-packages) ## Set everything up and run every test this machine can run
+test: install $(if $(filter no,$(LAB)),,test-packages) ## Set everything up and run every test this machine can run
+	@$(MAKE) --no-print-directory -j2 check test-lab-units
 	@$(PYTEST) -n auto --dist worksteal $(QUICK_TESTS)
-	@$(PYTEST) $(LAB_UNITS)
 	@$(MAKE) --no-print-directory -j2 $(if $(filter no,$(LAB)),,test-cluster) test-others
 
 SIDE = @place=$$(mktemp -d /tmp/bw-XXXX) && trap 'rm -rf "$$place"' EXIT && \
 	env -u MAKEFLAGS $(PYTEST) -n 1 -v --basetemp="$$place/t"
 
-.PHONY: test-cluster test-others
+.PHONY: test-lab-units test-cluster test-others
+test-lab-units:
+	@env -u MAKEFLAGS $(PYTEST) $(LAB_UNITS)
+
 test-cluster:
 	$(SIDE) $(CLUSTER_TESTS)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.lab.conftest import Built, Looks
 
-CUTS = 10 if os.environ.get("BEOWULF_LONG") else 5  # each takes a minute
+CUTS = 10 if os.environ.get("BEOWULF_LONG") else 3  # each takes a minute or two
 SUM_OF_FOUR = "sum 10.0 10.0 over head node1 node2 node3"
 
 
