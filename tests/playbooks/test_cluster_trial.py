@@ -105,6 +105,8 @@ def test_a_job_runs_on_each_node_that_is_up_then_one_on_all(run: Run, slurm: Slu
     assert list(slurm.names.values()) == ["node1", "node2", "mpi"]
     submissions = [words for words in slurm.calls if "sbatch" in words]
     assert all(words[:4] == ("runuser", "-u", ME, "--") for words in submissions)
+    assert all(words[4:6] == ("env", "-i") for words in submissions)
+    assert not any(word.startswith("--export") for words in submissions for word in words)
     assert slurm.called_off == []
 
 
