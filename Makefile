@@ -42,13 +42,12 @@ lab: $(VENV)/lab-ready ## Set everything up and start a lab: a head and three no
 
 ansible: $(VENV)/lab-ready ## Set up Ansible, for the playbooks that make a cluster
 
-# The quick ones first, on all cores; those of the lab beside what is checked, since they share names
-# on this computer. A lab's sockets need shorter paths than tests get there. Then, side by side, what
-# is tried on one cluster and all the rest, since a cluster often waits: each with one worker, which
-# says a line per test, in a directory whose name is as short as can be. Two clusters at once take
-# longer than one after the other: ranks that wait for others keep all cores busy. Drills come
-# before the losses that make nodes less trusted, and those that measure at the end. What tests run
-# knows nothing of this make.
+# The lab's unit tests beside the checks, since they share names on this computer; then the quick
+# ones, on all cores. A lab's sockets need shorter paths than tests get there. Then, side by side,
+# what is tried on one cluster and all the rest, since a cluster often waits: each with one worker,
+# which says a line per test, in a directory whose name is as short as can be. A second cluster
+# would make it longer: ranks that wait for others keep all cores busy. Those that measure come
+# last. What tests run knows nothing of this make.
 LAB_UNITS := tests/unit/lab tests/unit/cli/test_lab.py
 QUICK_TESTS := tests/unit tests/playbooks $(LAB_UNITS:%=--ignore=%)
 CLUSTER_TESTS := $(patsubst %,tests/lab/test_%.py,site security nodes faults submit documentation \

@@ -27,10 +27,10 @@ class Setting:
 
 YIELD = Setting("mpi_yield_when_idle", "1", "a rank that waits lets others compute")
 
+BY_RULES = Setting("coll_tuned_use_dynamic_rules", "1", "go by rules that are given here")
 # Open MPI's allgatherv of little data is a gather and a broadcast whose failure it does not tell
 # (coll_base_allgatherv.c, "basic_default", up to 5.0.11): where a rank is lost in the middle, the
 # others would take what is not there for its words.
-BY_RULES = Setting("coll_tuned_use_dynamic_rules", "1", "go by rules that are given here")
 ALLGATHERV = Setting("coll_tuned_allgatherv_algorithm", "2", "Bruck's, which tells of lost ranks")
 
 LOCAL = (

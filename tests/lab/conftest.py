@@ -86,55 +86,37 @@ def lab(untouched_lab: Room, standing: Standing) -> Room:
 
 
 @dataclass(frozen=True)
-class Looks:
-    """What --check said before a cluster was made and after, and what a second run did."""
-
-    before: Play
-    second: Play
-    after: Play
-
-
-@dataclass(frozen=True)
 class Built:
     """How the session's cluster came to be."""
 
     cluster: Cluster
+    check: Play
     first: Play
-    looks: Looks | None
+    second: Play
+    check_again: Play
 
 
 @pytest.fixture(scope="session")
-def built(request: pytest.FixtureRequest, shared_room: Room, standing: Standing) -> Built:
+def built(shared_room: Room, standing: Standing) -> Built:
     """The cluster that site.yml makes of the prepared nodes, saved as a snapshot."""
     if standing.snapshot != FRESH:
         shared_room("snapshot", "restore", FRESH)
     standing.snapshot = None
     cluster = Cluster(shared_room)
-    # It takes minutes to look, so only where a test of this run asks what was seen.
-    is_looked_at = any("looks" in item.fixturenames for item in _functions(request.session))
-    before = _look(cluster) if is_looked_at else None
-    first = cluster.play("site")
-    looks = Looks(before, cluster.play("site"), _look(cluster)) if before else None
+    built = Built(
+        cluster,
+        check=cluster.try_to_play("site", "--check", "--diff", "--limit", ",".join(LOOKED_AT)),
+        first=cluster.play("site"),
+        second=cluster.play("site"),
+        check_again=cluster.try_to_play(
+            "site", "--check", "--diff", "--limit", ",".join(LOOKED_AT)
+        ),
+    )
     for node in NODES:
         shared_room.on(node, "sync")
     shared_room("snapshot", "save", BUILT)
     standing.snapshot = BUILT
-    return Built(cluster, first, looks)
-
-
-def _functions(session: pytest.Session) -> Iterator[pytest.Function]:
-    return (item for item in session.items if isinstance(item, pytest.Function))
-
-
-def _look(cluster: Cluster) -> Play:
-    return cluster.try_to_play("site", "--check", "--diff", "--limit", ",".join(LOOKED_AT))
-
-
-@pytest.fixture(scope="session")
-def looks(built: Built) -> Looks:
-    """What was seen around the making of the session's cluster."""
-    assert built.looks is not None
-    return built.looks
+    return built
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from statistics import median
 import pytest
 
 from tests.lab.cluster import Cluster
+from tests.lab.conftest import Standing
 from tests.lab.plugs import PAUSE_S, STEPS, Plugs, undisturbed_losses, wait_until_back
 from tests.lab.room import NODES
 from tests.lab.test_submit import laptop_of
@@ -41,6 +42,13 @@ takes_long = pytest.mark.skipif(not LONG, reason="takes some minutes: BEOWULF_LO
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[float]:
     """The losses of a run to which nothing happens."""
     return undisturbed_losses(tmp_path_factory.mktemp("undisturbed"), MOST_STEPS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def remembered(standing: Standing) -> Iterator[None]:
+    """What was lost here counts against the nodes, so that the next tests get them as they were."""
+    yield
+    standing.snapshot = None
 
 
 @pytest.fixture
