@@ -22,12 +22,19 @@ def queue(state: str, reason: str = "") -> Any:
 @pytest.mark.parametrize(
     ("output", "state", "reason", "registered"),
     [
-        ("idle|none\n", "idle", "", True),
-        ("drained|beowulf: a|b\ndrained|twice\n", "drained", "beowulf: a|b", True),
-        ("down*|Not responding\n", "down*", "Not responding", False),
-        ("unknown|none\n", "unknown", "", False),
-        ("drained*|new fan\n", "drained*", "new fan", False),
-        ("inval|Low RealMemory\n", "inval", "Low RealMemory", False),
+        ("idle|idle|none|\n", "idle", "", True),
+        (
+            "drained|idle+drain|beowulf: a|b|\ndrained|idle+drain|twice|\n",
+            "drained",
+            "beowulf: a|b",
+            True,
+        ),
+        ("down*|down+not_responding|Not responding|\n", "down*", "Not responding", False),
+        ("unknown|unknown|none|\n", "unknown", "", False),
+        # As just after slurmctld was started: asked to let it work again, Slurm would refuse.
+        ("drained|unknown+drain|new fan|\n", "drained", "new fan", False),
+        ("drained*|idle+drain+not_responding|new fan|\n", "drained*", "new fan", False),
+        ("inval|idle+drain+invalid_reg|Low RealMemory|\n", "inval", "Low RealMemory", False),
         ("", "", "", False),
     ],
 )
@@ -108,7 +115,7 @@ def answers() -> dict[str, tuple[bool, str]]:
     return {
         "chronyc": (True, TRACKING.format(0.0, "Normal")),
         "munge": (False, "munge: Error: Failed to access socket"),
-        "sinfo": (True, "idle|none\n"),
+        "sinfo": (True, "idle|idle|none|\n"),
         "scontrol": (True, ""),
         "systemctl": (True, ""),
     }
@@ -161,13 +168,13 @@ def test_a_sick_machine_drains_itself(
 @pytest.mark.parametrize(
     ("told", "registers"),
     [
-        ((True, "down*|Not responding\n"), True),
-        ((True, "drained*|beowulf: the clock is off\n"), True),
-        ((True, "draining*|new fan\n"), True),
-        ((True, "idle*|none\n"), False),  # Slurm will ask by itself
-        ((True, "down|broken\n"), False),  # somebody said so
-        ((True, "drained|new fan\n"), False),
-        ((True, "idle|none\n"), False),
+        ((True, "down*|down+not_responding|Not responding|\n"), True),
+        ((True, "drained*|idle+drain+not_responding|beowulf: the clock is off|\n"), True),
+        ((True, "draining*|mixed+drain+not_responding|new fan|\n"), True),
+        ((True, "idle*|idle+not_responding|none|\n"), False),  # Slurm will ask by itself
+        ((True, "down|down|broken|\n"), False),  # somebody said so
+        ((True, "drained|idle+drain|new fan|\n"), False),
+        ((True, "idle|idle|none|\n"), False),
         ((False, "slurm_load_node error: Protocol authentication error\n"), False),
     ],
 )
@@ -188,7 +195,7 @@ def test_it_is_said_if_slurmd_cannot_register(
     answers: dict[str, tuple[bool, str]],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    answers["sinfo"] = (True, "down*|Not responding\n")
+    answers["sinfo"] = (True, "down*|down+not_responding|Not responding|\n")
     answers["systemctl"] = (False, "Job failed.\n")
     assert health.main(["--rejoin"]) == 0
     assert capsys.readouterr().err == (

@@ -41,6 +41,8 @@ DESCRIBED_WRONGLY = re.compile(r"Low (RealMemory|CPUs|Cores|socket\*core)")
 NOT_ENDED = re.compile(r"Kill task failed|Duplicate jobid")
 # A directory for each job that has a process here (systemd's scope of slurmstepd, cgroup v2).
 JOBS = ("/sys/fs/cgroup", "system.slice/*slurmstepd.scope/job_*")
+# In a word as sinfo shows it, in all its parts, and why; a reason may hold the sign too.
+ASKED = "StateLong:|,StateComplete:|,Reason:|"
 CONFIGURATIONS = (Path("/run/slurm/conf/slurm.conf"), Path("/etc/slurm/slurm.conf"))
 SETTLE_TIMEOUT_S = 90.0
 
@@ -51,6 +53,9 @@ class Queue:
 
     state: str
     reason: str
+    # Since slurmctld was started: until then it knows only what it had written down. Of a machine
+    # that is drained its state does not say so, and Slurm refuses to have it work again.
+    has_been_heard: bool = True
 
     @property
     def is_drained(self) -> bool:
@@ -60,7 +65,8 @@ class Queue:
     @property
     def is_registered(self) -> bool:
         """Whether slurmctld and slurmd know each other."""
-        return self.state != "" and not re.search(r"\*|^down|^unk|^inval|^fut|^boot", self.state)
+        away = re.search(r"\*|^down|^unk|^inval|^fut|^boot", self.state)
+        return self.state != "" and self.has_been_heard and not away
 
     @property
     def is_given_up(self) -> bool:
@@ -69,9 +75,11 @@ class Queue:
 
 
 def parsed_queue(output: str) -> Queue:
-    """Read the first line of ``sinfo -h -N -o '%T|%E'``."""
-    state, _, reason = output.partition("\n")[0].strip().partition("|")
-    return Queue(state, "" if reason == "none" else reason)
+    """Read the first line of what ``sinfo`` says in :data:`ASKED`."""
+    state, _, rest = output.partition("\n")[0].strip().partition("|")
+    whole, _, rest = rest.partition("|")
+    reason = rest.removesuffix("|")
+    return Queue(state, "" if reason == "none" else reason, not whole.startswith("unknown"))
 
 
 def wanted_update(
@@ -103,7 +111,7 @@ def has_jobs(root: Path = Path(JOBS[0]), pattern: str = JOBS[1]) -> bool:
 
 def ask_queue(settings: Settings) -> tuple[Queue, Check]:
     """Ask Slurm about this machine. The head answers only whom it believes: same key, same time."""
-    knows, output = run("sinfo", "-h", "-N", "-n", settings.node, "-o", "%T|%E")
+    knows, output = run("sinfo", "-h", "-N", "-n", settings.node, "-O", ASKED)
     if knows:
         queue = parsed_queue(output)
         return queue, Check("slurm", None, queue.state)
