@@ -43,7 +43,8 @@ lab: $(VENV)/lab-ready ## Set everything up and start a lab: a head and three no
 ansible: $(VENV)/lab-ready ## Set up Ansible, for the playbooks that make a cluster
 
 # The lab's unit tests beside the checks, since they share names on this computer; then the quick
-# ones, on all cores. A lab's sockets need shorter paths than tests get there. Then, side by side,
+# ones, on all cores; then a kernel for the lab is compiled, which saves more time than it takes.
+# A lab's sockets need shorter paths than tests get there. Then, side by side,
 # what is tried on one cluster and all the rest, since a cluster often waits: each with one worker,
 # which says a line per test, in a directory whose name is as short as can be. A second cluster
 # would make it longer: ranks that wait for others keep all cores busy. Those that measure come
@@ -59,6 +60,7 @@ PYTEST := $(BIN)/python -m pytest --instafail --durations=15 $(if $(filter no,$(
 test: install $(if $(filter no,$(LAB)),,test-packages) ## Set everything up and run every test this machine can run
 	@$(MAKE) --no-print-directory -j2 check test-lab-units
 	@$(PYTEST) -n auto --dist worksteal $(QUICK_TESTS)
+	@$(if $(filter no,$(LAB)),,$(MAKE) --no-print-directory test-kernel)
 	@$(MAKE) --no-print-directory -j2 $(if $(filter no,$(LAB)),,test-cluster) test-others
 
 SIDE = @place=$$(mktemp -d /tmp/bw-XXXX) && trap 'rm -rf "$$place"' EXIT && \
@@ -87,10 +89,19 @@ lab-setup: $(VENV)/lab-ready ## Install what a lab needs, and start none (as roo
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "installing what a lab needs: $$missing"; $(APT_INSTALL) $$missing >/dev/null; fi
 
-.PHONY: test-packages
+.PHONY: test-packages test-kernel
 test-packages: lab-setup
 	@if ! command -v vagrant >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "installing vagrant"; $(APT_INSTALL) vagrant >/dev/null; fi
+
+# Without it the tests take longer, and find the same.
+test-kernel: test-packages
+	@if [ "$$(id -u)" = 0 ]; then \
+		missing="$$($(BIN)/python -m beowulf.lab.image.compile)"; \
+		if [ -n "$$missing" ] && command -v apt-get >/dev/null; then \
+			echo "installing what compiling a kernel takes: $$missing"; \
+			$(APT_INSTALL) $$missing >/dev/null; fi; \
+		$(BIN)/beowulf lab kernel || echo "the lab's nodes have Debian's kernel, and are slower"; fi
 
 check: install ## Check style, types, the playbooks and the generated documentation
 	@$(BIN)/ruff format --check .

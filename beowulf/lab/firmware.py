@@ -8,29 +8,30 @@ itself. So that first word is this script, which closes everything first.
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING
 
 from beowulf.durable import write_file
-from beowulf.lab.kernel import KERNEL
 from beowulf.lab.locked import locked
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SCRIPT = f"""\
+SCRIPT = """\
 #!/bin/bash
 for file in /proc/self/fd/*; do
-  number="${{file##*/}}"
+  number="${file##*/}"
   [ "$number" -gt 2 ] && eval "exec $number>&-"
 done
-exec -a "$0" {KERNEL} "$@"
+exec -a "$0" PROGRAM "$@"
 """
 
 
-def ensure_firmware(path: Path) -> Path:
-    """Write the script where there is none, or another; return its path."""
+def ensure_firmware(path: Path, program: str) -> Path:
+    """Write the script that starts ``program`` where there is none, or another; return its path."""
+    script = SCRIPT.replace("PROGRAM", shlex.quote(program))
     with locked(path.with_name(f"{path.name}.lock")):
-        if not path.exists() or path.read_text() != SCRIPT or not os.access(path, os.X_OK):
-            write_file(path, SCRIPT.encode(), sync=False)
+        if not path.exists() or path.read_text() != script or not os.access(path, os.X_OK):
+            write_file(path, script.encode(), sync=False)
             path.chmod(0o700)
     return path

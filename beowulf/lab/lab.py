@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -26,6 +27,7 @@ from beowulf.lab.directory import cache_directory, check_room, lab_directory, la
 from beowulf.lab.host import allow_mappings, require_host, require_memory
 from beowulf.lab.hostkeys import write_known_hosts
 from beowulf.lab.image.build import ensure_image, remove_unused
+from beowulf.lab.image.compile import compile_kernel
 from beowulf.lab.keeper import end_keeper, ensure_keeper
 from beowulf.lab.locked import locked
 from beowulf.lab.machine import plan_of
@@ -35,7 +37,6 @@ from beowulf.transport.local import explanation, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
 
     from beowulf.lab.directory import LabDirectory
     from beowulf.lab.machine import Machine, Plan
@@ -180,6 +181,22 @@ def make_image(kind: str, *, rebuild: bool, report: Report) -> Path:
     if not lab_names():
         stop_proxy(cache_directory())
     return image.disk
+
+
+def make_kernel(*, rebuild: bool, report: Report) -> Path:
+    """Compile the kernel of the images that are made from now on; return what starts it.
+
+    Raises:
+        BeowulfError: This computer lacks something, or it could not be compiled.
+    """
+    require_host()
+    kernel = compile_kernel(
+        cache_directory(), lambda words: report("kernel", words), rebuild=rebuild
+    )
+    report("kernel", "ready")
+    if not lab_names():
+        stop_proxy(cache_directory())
+    return Path(kernel.program)
 
 
 def remove_images() -> list[Path]:

@@ -43,6 +43,7 @@ class PowerSupply:
     plan: Plan
     base: Path
     preload: Path | None
+    program: str = KERNEL
 
 
 def state(directory: LabDirectory, name: str) -> str:
@@ -159,7 +160,9 @@ def _start(supply: PowerSupply, machine: Machine) -> None:
     empty = directory.consoles / ".empty"  # which can be no node's name
     empty.mkdir(parents=True, exist_ok=True)
     public_key = directory.identity.with_suffix(".pub").read_text().strip()
-    boot = Boot(supply.base, files.disk, directory.consoles, empty, f"{public_key}\n")
+    boot = Boot(
+        supply.base, files.disk, directory.consoles, empty, f"{public_key}\n", supply.program
+    )
     started = _spawn(supply, machine, files.console, command_line(machine, supply.plan, boot))
     try:
         process.record(files.process, started.pid)
@@ -179,11 +182,11 @@ def _spawn(
     call inside passes between two processes of the host, which are then never moved apart.
     """
     namespace = NAMESPACES / namespace_of(supply.directory.name)
-    firmware = ensure_firmware(supply.directory.consoles / ".firmware")  # no node's name either
+    firmware = supply.directory.consoles / ".firmware"  # no node's name either
     wrapped = ["nsenter", f"--net={namespace}",
                "unshare", "--pid", "--fork", "--kill-child", "--mount-proc",
                "taskset", "--cpu-list", processor_of(supply.plan, machine),
-               str(firmware), *words[1:]]  # fmt: skip
+               str(ensure_firmware(firmware, supply.program)), *words[1:]]  # fmt: skip
     environment = {**os.environ, "TMPDIR": str(MEMORY)}
     if supply.preload is not None:
         environment["LD_PRELOAD"] = str(supply.preload)
@@ -219,7 +222,7 @@ def _wait_for_console(
         if started.poll() is not None or time.monotonic() > deadline:
             log = supply.directory.node(machine.name).console
             last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["nothing"]
-            raise LabError(f"{machine.name}: {KERNEL} did not start: {last[0]}; see {log}")
+            raise LabError(f"{machine.name}: {supply.program} did not start: {last[0]}; see {log}")
         time.sleep(LOOK_S)
 
 

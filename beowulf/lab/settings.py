@@ -10,6 +10,8 @@ from beowulf.durable import read_json, write_json
 from beowulf.errors import LabError, LabNotFound
 from beowulf.lab import shim
 from beowulf.lab.directory import cache_directory
+from beowulf.lab.image.recipe import program_of
+from beowulf.lab.kernel import KERNEL
 from beowulf.lab.machine import Machine, Plan
 from beowulf.lab.power import PowerSupply
 
@@ -32,8 +34,10 @@ class Settings:
 
     def supply(self, directory: LabDirectory) -> PowerSupply:
         """Return what the lab's nodes are switched on with."""
-        preload = shim.ensure_shim(cache_directory()) if shim.needed() else None
-        return PowerSupply(directory, self.plan, self.base, preload)
+        program = program_of(self.base.parent)
+        lacks = program == KERNEL and shim.needed()
+        preload = shim.ensure_shim(cache_directory()) if lacks else None
+        return PowerSupply(directory, self.plan, self.base, preload, program)
 
     def chosen(self, names: Sequence[str]) -> tuple[Machine, ...]:
         """Return the machines of these names, or all where none is named.

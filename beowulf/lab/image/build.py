@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from beowulf.errors import CommandFailed, InvalidInput, LabError, one_line
 from beowulf.lab.image.bake import bake
+from beowulf.lab.image.compile import compiled_kernel
 from beowulf.lab.image.kernel import find_kernel
 from beowulf.lab.image.mirrors import SUITE, find_mirrors
 from beowulf.lab.image.pack import pack, packages_in
@@ -35,10 +36,11 @@ def ensure_image(
     """Return the image of this kind in ``cache``; make it first if there is none.
 
     Everything that goes in decides which image is the right one: package lists,
-    files, mirrors, kernel, and the builder itself. ``rebuild`` makes another one with
-    today's packages beside an old one, which running nodes may still stand on. Of two
-    callers at once, one waits and takes what the other made. ``report`` is called
-    with a line of text whenever something begins that takes time. Needs root.
+    files, mirrors, kernel (one that was compiled here, else Debian's), and the builder
+    itself. ``rebuild`` makes another one with today's packages beside an old one, which
+    running nodes may still stand on. Of two callers at once, one waits and takes what
+    the other made. ``report`` is called with a line of text whenever something begins
+    that takes time. Needs root.
 
     Raises:
         InvalidInput: No such kind.
@@ -48,7 +50,8 @@ def ensure_image(
     if kind not in KINDS:
         raise InvalidInput("image", f"no kind {kind!r}", f"choose one of {', '.join(KINDS)}")
     mirrors = find_mirrors(SUITE)
-    recipe = recipe_for(kind, mirrors.sources, SUITE, find_kernel())
+    kernel = compiled_kernel(cache) or find_kernel()
+    recipe = recipe_for(kind, mirrors.sources, SUITE, kernel)
     images = cache / "images"
     images.mkdir(parents=True, exist_ok=True)
     if (found := newest(images, recipe)) and not rebuild:

@@ -10,7 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from beowulf.durable import read_json
 from beowulf.errors import InvalidInput
+from beowulf.lab.kernel import KERNEL
 
 HERE = Path(__file__).parent
 KINDS = ("bare", "prepared")
@@ -21,10 +23,11 @@ PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 
 @dataclass(frozen=True)
 class Kernel:
-    """The kernel that the nodes run: its package's version, and the folder of its modules."""
+    """The kernel that nodes run: its package's version, its modules' folder, what starts it."""
 
     package: str
     modules: Path
+    program: str = KERNEL
 
     @property
     def version(self) -> str:
@@ -158,9 +161,16 @@ def record_of(recipe: Recipe, packages: dict[str, str], times_s: dict[str, float
         "suite": recipe.suite,
         "sources": recipe.sources,
         "kernel": recipe.kernel.version,
+        "program": recipe.kernel.program,
         "steps": [asdict(step)["name"] for step in recipe.steps],
         "built_in_s": round(sum(times_s.values()), 1),
         "times_s": {name: round(seconds, 1) for name, seconds in times_s.items()},
         "packages": packages,
     }
     return json.dumps(document, indent=1) + "\n"
+
+
+def program_of(directory: Path) -> str:
+    """Return what starts the kernel whose modules the image in ``directory`` holds."""
+    record = read_json(directory / RECORD_NAME)
+    return str(record.get("program", KERNEL)) if isinstance(record, dict) else KERNEL

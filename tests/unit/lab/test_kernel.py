@@ -37,9 +37,16 @@ def files_of(words: list[str]) -> list[str]:
     return base64.b64decode(encoded, validate=True).decode().splitlines()
 
 
+def test_one_that_was_compiled_here_is_asked_by_signals() -> None:
+    words = command_line(NODE1, PLAN, dataclasses.replace(BOOT, program="/k/linux.uml"))
+    assert words[0] == "/k/linux.uml"
+    assert words[1:] == [*command_line(NODE1, PLAN, BOOT)[1:], "seccomp=on"]
+
+
 def test_the_machine_is_what_the_plan_says() -> None:
     words = command_line(NODE1, PLAN, BOOT)
     assert words[0] == KERNEL
+    assert "seccomp=on" not in words
     assert "mem=512M" in words
     assert "umid=node1" in words
     assert "systemd.hostname=node1" in words

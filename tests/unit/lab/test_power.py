@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import socket
 import time
@@ -128,6 +129,19 @@ def test_a_kernel_is_inside_its_lab_and_alone(supply: PowerSupply) -> None:
     assert pid in network.processes_inside(supply.directory.name)
     assert "kernel 1 of node1" in supply.directory.node("node1").console.read_text()
     assert len(psutil.Process(pid).cpu_affinity()) == 1
+
+
+@pytest.mark.root
+def test_a_kernel_that_was_compiled_here_is_started_from_where_it_is(
+    supply: PowerSupply, kernel: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "it's mine"
+    place.mkdir()
+    program = kernel.rename(place / "linux.uml")
+    power.switch_on(dataclasses.replace(supply, program=str(program)), NODE1)
+    pid = power.kernel_pid(supply.directory, "node1")
+    assert pid is not None
+    assert "seccomp=on" in psutil.Process(pid).cmdline()
 
 
 @pytest.mark.root

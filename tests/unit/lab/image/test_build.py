@@ -13,7 +13,7 @@ from beowulf.errors import CommandFailed, InvalidInput, LabError
 from beowulf.lab.image import build as module
 from beowulf.lab.image.build import ensure_image, mounts_below, remove_leftovers, remove_unused
 from beowulf.lab.image.mirrors import Mirrors
-from beowulf.lab.image.recipe import Image, Kernel
+from beowulf.lab.image.recipe import Image, Kernel, program_of
 from beowulf.lab.proxy import Proxy
 
 if TYPE_CHECKING:
@@ -70,6 +70,20 @@ def silent(_: str) -> None:
 
 def names(cache: Path) -> list[str]:
     return sorted(path.name for path in (cache / "images").iterdir() if path.name != "lock")
+
+
+def test_a_kernel_that_was_compiled_here_is_taken(
+    factory: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = ensure_image("bare", cache=tmp_path, report=silent)
+    assert program_of(before.directory) == "linux.uml"
+    compiled = Kernel("linux-source-7.2 7.2.1", Path("/k/modules/7.2.1"), "/k/linux.uml")
+    monkeypatch.setattr(module, "compiled_kernel", lambda _: compiled)
+    image = ensure_image("bare", cache=tmp_path, report=silent)
+    assert factory.made == 2
+    assert image.record["kernel"] == "7.2.1"
+    assert program_of(image.directory) == "/k/linux.uml"
+    assert program_of(before.directory) == program_of(tmp_path) == "linux.uml"
 
 
 def test_an_image_is_made_once(factory: Factory, tmp_path: Path) -> None:
