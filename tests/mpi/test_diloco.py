@@ -163,7 +163,7 @@ def check_modules() -> None:
                 loss.backward()
             losses.append(run.average(model, loss))
             optimizer.step()
-    state = [t.numpy().tobytes() for t in model.state_dict().values() if t.is_floating_point()]
+    state = [t.cpu().numpy().tobytes() for t in model.state_dict().values() if t.is_floating_point()]
     assert len(state) == 8
     assert COMM.bcast(state) == state
     if COMM.rank == 0:
