@@ -163,7 +163,8 @@ def check_modules() -> None:
                 loss.backward()
             losses.append(run.average(model, loss))
             optimizer.step()
-    state = [t.cpu().numpy().tobytes() for t in model.state_dict().values() if t.is_floating_point()]
+    tensors = [t for t in model.state_dict().values() if t.is_floating_point()]
+    state = [tensor.cpu().numpy().tobytes() for tensor in tensors]
     assert len(state) == 8
     assert COMM.bcast(state) == state
     if COMM.rank == 0:

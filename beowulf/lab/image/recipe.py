@@ -71,7 +71,8 @@ class Recipe:
             "suite": self.suite,
             "sources": self.sources,
             "packages": self.packages,
-            "kernel": [self.kernel.package, self.kernel.version],
+            # What was compiled anew lies elsewhere, and what it was before may be gone.
+            "kernel": [self.kernel.package, self.kernel.version, self.kernel.program],
             "steps": [[s.name, *map(without_place, s.command), s.inputs] for s in self.steps],
             "builder": digests_below(HERE),
         }

@@ -46,6 +46,7 @@ def test_the_same_goes_in_and_the_digest_is_the_same() -> None:
         {"packages": ("systemd",)},
         {"kernel": Kernel("6.1um5", KERNEL.modules)},
         {"kernel": Kernel("6.1um4", Path("/usr/lib/uml/modules/6.1.177"))},
+        {"kernel": Kernel("6.1um4", KERNEL.modules, "/kernels/7.2-1/linux.uml")},
         {"steps": ()},
         {"steps": (Step("one", ("true",)),)},
     ],
