@@ -44,12 +44,12 @@ ansible: $(VENV)/lab-ready ## Set up Ansible, for the playbooks that make a clus
 
 # The lab's unit tests beside the checks, since they share names on this computer; then the quick
 # ones, on all cores; then a kernel for the lab is compiled, which saves more time than it takes.
-# A lab's sockets need shorter paths than tests get there. Then, side by side,
-# what is tried on one cluster and all the rest, since a cluster often waits: each with one worker,
-# which says a line per test, in a directory whose name is as short as can be. A second cluster
-# would make it longer: ranks that wait for others keep all cores busy. Those that mostly wait come
-# first, while the rest has something to do meanwhile, and those that measure last. What tests run
-# knows nothing of this make.
+# Then, side by side, what is tried on one cluster and all the rest, since a cluster often waits:
+# each with one worker, which says a line per test, in a directory whose name is as short as can be,
+# since a lab's sockets need shorter paths than tests get. A second cluster would make it longer:
+# ranks that wait for others keep all cores busy. Those that mostly wait come first, while the rest
+# has something to do meanwhile, and those that measure last. What tests run knows nothing of this
+# make.
 LAB_UNITS := tests/unit/lab tests/unit/cli/test_lab.py
 QUICK_TESTS := tests/unit tests/playbooks $(LAB_UNITS:%=--ignore=%)
 CLUSTER_TESTS := $(patsubst %,tests/lab/test_%.py,faults submit documentation nodes security site \

@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import signal
-import subprocess
-import threading
 import time
 from typing import TYPE_CHECKING
 
 from beowulf.errors import LabError, one_line
+from beowulf.lab.image.alone import run_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -53,40 +51,11 @@ def bake(
         if shutil.which(program) is None:
             raise LabError(f"{program}: not installed here; type: apt-get install {package}")
     progress = Progress(recipe.kind, report)
-    process = subprocess.Popen(
-        [*ALONE, *mmdebstrap_words(recipe, tree, port)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd="/",
-        encoding="utf-8",
-        errors="replace",
-        umask=0o022,  # a careful root's own would make the tree unreadable to its users
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/root"},
-    )
-    too_long = threading.Timer(LONGEST_S, process.send_signal, [signal.SIGKILL])
-    too_long.start()
-    try:
-        with log.open("w") as kept:
-            for line in process.stdout or ():
-                kept.write(line)
-                progress.read(line)
-        status = process.wait()
-    finally:
-        too_long.cancel()
-        process.kill()  # with it ends everything in its process namespace
-        process.communicate()  # the pipe ends when the last of them has
+    words = mmdebstrap_words(recipe, tree, port)
+    status = run_alone(words, log, progress.read, longest_s=LONGEST_S)
     if status != 0:
         raise LabError(f"image {recipe.kind}: {why_failed(log.read_text().splitlines(), status)}")
     return progress.times_s()
-
-
-# In namespaces of its own: whatever a package starts or mounts ends with the build, and
-# the build ends with this process, even if that is killed.
-ALONE = (
-    "setpriv", "--pdeathsig", "KILL",
-    "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
-)  # fmt: skip
 
 
 def mmdebstrap_words(recipe: Recipe, tree: Path, port: int) -> list[str]:

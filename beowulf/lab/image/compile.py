@@ -11,17 +11,15 @@ import hashlib
 import os
 import re
 import shutil
-import signal
-import subprocess
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from beowulf.durable import read_json, write_json
 from beowulf.errors import CommandFailed, LabError, one_line
-from beowulf.lab.image.bake import ALONE
+from beowulf.lab.host import COMPILER
+from beowulf.lab.image.alone import run_alone
 from beowulf.lab.image.mirrors import find_mirrors
 from beowulf.lab.image.recipe import Kernel
 from beowulf.lab.image.source import fetch_source
@@ -36,8 +34,7 @@ if TYPE_CHECKING:
 
 OPTIONS = Path(__file__).with_name("kernel.config")
 # What is called, and the Debian package that has it.
-TOOLS = {"cc": "gcc libc6-dev", "make": "make", "flex": "flex", "bison": "bison", "bc": "bc",
-         "xz": "xz-utils"}  # fmt: skip
+TOOLS = dict((COMPILER, ("xz", "xz-utils")), make="make", flex="flex", bison="bison", bc="bc")
 PROGRAM_NAME = "linux.uml"
 RECORD_NAME = "kernel.json"
 BUILDING = ".building-"
@@ -121,7 +118,6 @@ def _require(folder: Path) -> None:
 
 
 def _compile(work: Path, cache: Path, report: Callable[[str], None]) -> Kernel:
-    began = time.monotonic()
     report("fetching the source")
     mirrors = find_mirrors()
     home = work / "apt"
@@ -145,16 +141,14 @@ def _compile(work: Path, cache: Path, report: Callable[[str], None]) -> Kernel:
         ignore=shutil.ignore_patterns("build", "source"),
     )
     run(["strip", "-o", made / PROGRAM_NAME, work / "build/linux"])
-    return _put(made, f"{source.package} {source.version}", version, began)
+    return _put(made, f"{source.package} {source.version}", version)
 
 
-def _put(made: Path, package: str, version: str, began: float) -> Kernel:
+def _put(made: Path, package: str, version: str) -> Kernel:
     """Write down what was made, and put it where kernels are: the name says it is whole."""
     now = time.time()
     package = f"{package} {_digest()}"
-    took_s = round(time.monotonic() - began, 1)
-    record = {"package": package, "version": version, "made": now, "made_in_s": took_s}
-    write_json(made / RECORD_NAME, record)
+    write_json(made / RECORD_NAME, {"package": package, "version": version, "made": now})
     directory = made.parent.with_name(f"{version}-{int(now)}-{_digest()}")
     made.rename(directory)
     return Kernel(package, directory / "modules" / version, str(directory / PROGRAM_NAME))
@@ -170,44 +164,18 @@ def _unpack(source: Source, folder: Path) -> Path:
 
 
 def _run_make(words: Sequence[str], log: Path, report: Callable[[str], None]) -> None:
-    """Run make to its end, in namespaces that end with this process; tell how far it is."""
-    process = subprocess.Popen(
-        [*ALONE, *words],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/root"},
-        umask=0o022,
-    )
-    too_long = threading.Timer(LONGEST_S, process.send_signal, [signal.SIGKILL])
-    too_long.start()
-    try:
-        with log.open("a") as kept:
-            _follow(_kept(process.stdout or (), kept.write), report)
-        status = process.wait()
-    finally:
-        too_long.cancel()
-        process.kill()
-        process.communicate()
-    if status != 0:
-        raise LabError(f"kernel: make {words[-1]}: {why_failed(log.read_text().splitlines())}")
-
-
-def _kept(lines: Iterable[str], keep: Callable[[str], object]) -> Iterable[str]:
-    for line in lines:
-        keep(line)
-        yield line
-
-
-def _follow(lines: Iterable[str], report: Callable[[str], None]) -> None:
-    """Tell now and then how many files were compiled."""
+    """Run make to its end, and tell now and then how many files were compiled."""
     files = 0
-    for line in lines:
-        files += line.startswith("  CC ")
-        if files % TOLD_EVERY == 0 and line.startswith("  CC "):
-            report(f"compiled {files} files of about {ABOUT_FILES}")
+
+    def read(line: str) -> None:
+        nonlocal files
+        if line.startswith("  CC "):
+            files += 1
+            if files % TOLD_EVERY == 0:
+                report(f"compiled {files} files of about {ABOUT_FILES}")
+
+    if run_alone(words, log, read, longest_s=LONGEST_S) != 0:
+        raise LabError(f"kernel: make {words[-1]}: {why_failed(log.read_text().splitlines())}")
 
 
 def why_failed(lines: Iterable[str]) -> str:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from beowulf.errors import LabError
+from beowulf.lab.image import alone
 from beowulf.lab.image import bake as module
-from beowulf.lab.image.bake import ALONE, Progress, bake, mmdebstrap_words, why_failed
+from beowulf.lab.image.alone import ALONE
+from beowulf.lab.image.bake import Progress, bake, mmdebstrap_words, why_failed
 from beowulf.lab.image.recipe import Kernel, Recipe, Step
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ def test_the_first_cause_is_named_not_what_followed_from_it(printed: str, why: s
 
 
 def fake_mmdebstrap(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    monkeypatch.setattr(module, "ALONE", ())
+    monkeypatch.setattr(alone, "ALONE", ())
     monkeypatch.setattr(module, "TOOLS", {})
     monkeypatch.setattr(module, "mmdebstrap_words", lambda *_: ["sh", "-c", script])
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from beowulf.errors import CommandFailed, LabError
+from beowulf.lab.image import alone
 from beowulf.lab.image import compile as module
 from beowulf.lab.image.compile import (
     OPTIONS,
@@ -59,7 +60,7 @@ class Maker:
         self.wrong: Exception | None = None
         self.let("nothing")
         # ALONE needs root, and the kernel's make is found where the system has it.
-        monkeypatch.setattr(module, "ALONE", ("env", f"PATH={folder}:/usr/bin:/bin"))
+        monkeypatch.setattr(alone, "ALONE", ("env", f"PATH={folder}:/usr/bin:/bin"))
         monkeypatch.setattr(
             module, "find_mirrors", lambda: Mirrors(("deb http://m/d trixie main",))
         )
